@@ -1,0 +1,146 @@
+// Package store keeps the engine's records in one transactional file (bbolt):
+// one bucket a kind of record, JSON values, keyed by id. It also makes ids.
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// DB is the open file of records.
+type DB struct{ bolt *bolt.DB }
+
+// Open opens or creates the store at path. A store that another process holds
+// is errdefs.ErrUnavailable.
+func Open(path string) (*DB, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	// FreelistMapType and NoFreelistSync keep commits short; the list is rebuilt at open.
+	db, err := bolt.Open(path, 0o600, &bolt.Options{
+		Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true,
+	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("store %s is in use by another process: %w", path, errdefs.ErrUnavailable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	// Callers that commit at the same moment share one fsync; a lone caller waits no longer than this.
+	db.MaxBatchDelay = 200 * time.Microsecond
+	return &DB{bolt: db}, nil
+}
+
+// Close ends all transactions and closes the file.
+func (d *DB) Close() error { return d.bolt.Close() }
+
+// Bucket holds all records of one kind.
+type Bucket[T any] struct {
+	db   *DB
+	name []byte
+}
+
+// NewBucket makes sure the bucket exists and returns it.
+func NewBucket[T any](db *DB, name string) (*Bucket[T], error) {
+	b := &Bucket[T]{db: db, name: []byte(name)}
+	err := db.bolt.Update(func(tx *bolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(b.name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: bucket %s: %w", name, err)
+	}
+	return b, nil
+}
+
+// Put writes the record under id, durably: it returns after the commit is on disk.
+func (b *Bucket[T]) Put(id string, v T) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("store: encode %s %s: %w", b.name, id, err)
+	}
+	err = b.db.bolt.Batch(func(tx *bolt.Tx) error { return tx.Bucket(b.name).Put([]byte(id), data) })
+	if err != nil {
+		return fmt.Errorf("store: put %s %s: %w", b.name, id, err)
+	}
+	return nil
+}
+
+// Delete removes the record. That it is absent is no error.
+func (b *Bucket[T]) Delete(id string) error {
+	err := b.db.bolt.Batch(func(tx *bolt.Tx) error { return tx.Bucket(b.name).Delete([]byte(id)) })
+	if err != nil {
+		return fmt.Errorf("store: delete %s %s: %w", b.name, id, err)
+	}
+	return nil
+}
+
+// Get reads one record; an absent one is errdefs.ErrNotFound.
+func (b *Bucket[T]) Get(id string) (T, error) {
+	var v T
+	err := b.db.bolt.View(func(tx *bolt.Tx) error {
+		data := tx.Bucket(b.name).Get([]byte(id))
+		if data == nil {
+			return errdefs.ErrNotFound
+		}
+		return json.Unmarshal(data, &v)
+	})
+	if err != nil {
+		return v, fmt.Errorf("store: get %s %s: %w", b.name, id, err)
+	}
+	return v, nil
+}
+
+// Damaged is a record that could not be decoded. It stays in the file for
+// repair by hand and costs nothing but itself.
+type Damaged struct {
+	ID  string
+	Err error
+}
+
+// All reads every record. Those that do not decode come back apart.
+func (b *Bucket[T]) All() (map[string]T, []Damaged, error) {
+	all := map[string]T{}
+	var bad []Damaged
+	err := b.db.bolt.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(b.name).ForEach(func(k, data []byte) error {
+			var v T
+			if err := json.Unmarshal(data, &v); err != nil {
+				bad = append(bad, Damaged{ID: string(k), Err: err})
+				return nil
+			}
+			all[string(k)] = v
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("store: read %s: %w", b.name, err)
+	}
+	return all, bad, nil
+}
+
+// NewID returns 32 random bytes as 64 lower-case hex digits. An id whose first
+// twelve digits are all decimal is never returned: as a host name it would be
+// taken for a number.
+func NewID() string {
+	var raw [32]byte
+	for {
+		_, _ = rand.Read(raw[:]) // never fails, see crypto/rand
+		id := hex.EncodeToString(raw[:])
+		for _, c := range id[:12] {
+			if c > '9' {
+				return id
+			}
+		}
+	}
+}
