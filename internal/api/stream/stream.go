@@ -1,0 +1,15 @@
+// Package stream joins a client's hijacked connection with a process's streams.
+package stream
+
+import "net"
+
+// Stream is a process's standard streams on one connection. Reading gives
+// output: raw where TTY is set, else framed as Docker's stdcopy does (8 bytes:
+// stream, three zeros, big-endian length). Writing gives input; CloseWrite ends it.
+type Stream struct {
+	Conn net.Conn
+	TTY  bool
+	// Replay, where not empty, is output from before the attachment, in the
+	// same framing, to be sent first.
+	Replay func(write func([]byte) error) error
+}
