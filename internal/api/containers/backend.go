@@ -6,68 +6,13 @@ import (
 	"context"
 	"io"
 	"iter"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"hoy/internal/api/stream"
 	"hoy/internal/filter"
 	"hoy/internal/log"
+	"hoy/internal/request"
 )
-
-// CreateRequest is a decoded POST /containers/create.
-type CreateRequest struct {
-	// Name as asked for, without a slash; empty lets the backend choose one.
-	Name       string
-	Platform   *ocispec.Platform
-	Config     *container.Config
-	HostConfig *container.HostConfig
-	Networking *network.NetworkingConfig
-}
-
-// StopOptions: an empty signal and a nil timeout (seconds, negative is for
-// ever) mean the container's own.
-type StopOptions struct {
-	Signal  string
-	Timeout *int
-}
-
-// RemoveOptions of DELETE /containers/{id}.
-type RemoveOptions struct{ Force, Volumes, Link bool }
-
-// ListOptions of GET /containers/json. Limit 0 is no limit.
-type ListOptions struct {
-	All, Size bool
-	Limit     int
-	Filters   filter.Args
-}
-
-// AttachOptions of POST /containers/{id}/attach.
-type AttachOptions struct{ Stdin, Stdout, Stderr, Logs, Stream bool }
-
-// LogsOptions of GET /containers/{id}/logs. Tail is the number of last entries; negative is all.
-type LogsOptions struct {
-	Stdout, Stderr, Follow bool
-	Since, Until           time.Time
-	Tail                   int
-}
-
-// StatsOptions of GET /containers/{id}/stats. OneShot gives one sample at once
-// with no previous one; neither waits for a second and gives both.
-type StatsOptions struct{ Stream, OneShot bool }
-
-// PutOptions of PUT /containers/{id}/archive.
-type PutOptions struct{ NoOverwriteDirNonDir, CopyUIDGID bool }
-
-// CommitOptions of POST /commit. Config, where not nil, replaces the container's own.
-type CommitOptions struct {
-	Container, Repo, Tag, Comment, Author string
-	Pause                                 bool
-	Changes                               []string
-	Config                                *container.Config
-}
 
 // Backend is what this edge needs of the engine. A ref is a name, an id or an
 // unambiguous beginning of one. Errors carry errdefs classes.
@@ -76,40 +21,40 @@ type Backend interface {
 	Reader
 	Files
 	// Commit makes an image of a container's changes and returns its id.
-	Commit(ctx context.Context, opt CommitOptions) (string, error)
+	Commit(ctx context.Context, opt request.Commit) (string, error)
 }
 
 // Lifecycle changes what a container is. Start of a running container and Stop
 // of a stopped one are errdefs.ErrNotModified.
 type Lifecycle interface {
-	Create(ctx context.Context, req CreateRequest) (container.CreateResponse, error)
+	Create(ctx context.Context, req request.Create) (container.CreateResponse, error)
 	Start(ctx context.Context, ref string) error
-	Stop(ctx context.Context, ref string, opt StopOptions) error
-	Restart(ctx context.Context, ref string, opt StopOptions) error
+	Stop(ctx context.Context, ref string, opt request.Stop) error
+	Restart(ctx context.Context, ref string, opt request.Stop) error
 	Kill(ctx context.Context, ref, signal string) error
 	Pause(ctx context.Context, ref string) error
 	Unpause(ctx context.Context, ref string) error
-	Remove(ctx context.Context, ref string, opt RemoveOptions) error
+	Remove(ctx context.Context, ref string, opt request.Remove) error
 	Rename(ctx context.Context, ref, name string) error
 	Update(ctx context.Context, ref string, cfg container.UpdateConfig) (container.UpdateResponse, error)
 	Prune(ctx context.Context, filters filter.Args) (container.PruneReport, error)
 	// Resize takes the terminal's size in characters.
 	Resize(ctx context.Context, ref string, height, width uint32) error
 	// Attach gives the container's streams; the caller closes the result.
-	Attach(ctx context.Context, ref string, opt AttachOptions) (*stream.Stream, error)
+	Attach(ctx context.Context, ref string, opt request.Attach) (*request.Stream, error)
 }
 
 // Reader tells what a container is and does.
 type Reader interface {
-	List(ctx context.Context, opt ListOptions) ([]container.Summary, error)
+	List(ctx context.Context, opt request.List) ([]container.Summary, error)
 	Inspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error)
 	// Wait returns at once; the channel gives one answer when the condition holds.
 	Wait(ctx context.Context, ref string, cond container.WaitCondition) (<-chan container.WaitResponse, error)
 	Top(ctx context.Context, ref, psArgs string) (container.TopResponse, error)
 	// Stats calls emit with each sample until it fails or ctx ends.
-	Stats(ctx context.Context, ref string, opt StatsOptions, emit func(*container.StatsResponse) error) error
+	Stats(ctx context.Context, ref string, opt request.Stats, emit func(*container.StatsResponse) error) error
 	// Logs says whether the container has a terminal and yields its entries.
-	Logs(ctx context.Context, ref string, opt LogsOptions) (tty bool, entries iter.Seq2[log.Entry, error], err error)
+	Logs(ctx context.Context, ref string, opt request.Logs) (tty bool, entries iter.Seq2[log.Entry, error], err error)
 }
 
 // Files reads and writes a container's file system.
@@ -121,5 +66,5 @@ type Files interface {
 	// GetArchive returns what path is, and a tar stream of it that the caller closes.
 	GetArchive(ctx context.Context, ref, path string) (container.PathStat, io.ReadCloser, error)
 	// PutArchive unpacks a tar stream, compressed or not, into the directory at path.
-	PutArchive(ctx context.Context, ref, path string, opt PutOptions, content io.Reader) error
+	PutArchive(ctx context.Context, ref, path string, opt request.PutArchive, content io.Reader) error
 }

@@ -6,53 +6,23 @@ import (
 	"io"
 
 	"github.com/moby/moby/api/types/image"
-	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/api/types/registry"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"hoy/internal/filter"
+
+	"hoy/internal/request"
 )
-
-// Progress takes one message of a long job's stream. It is safe for concurrent use.
-type Progress func(jsonstream.Message)
-
-// ListOptions of GET /images/json.
-type ListOptions struct {
-	All, SharedSize, Manifests bool
-	Filters                    filter.Args
-}
-
-// RemoveOptions of DELETE /images/{name}.
-type RemoveOptions struct {
-	Force, NoPrune bool
-	Platforms      []ocispec.Platform
-}
-
-// TransferOptions of a pull or a push. Auth may be nil.
-type TransferOptions struct {
-	Platform *ocispec.Platform
-	Auth     *registry.AuthConfig
-	// AllTags of the repository rather than one.
-	AllTags bool
-}
-
-// ImportOptions of POST /images/create?fromSrc=…
-type ImportOptions struct {
-	// Ref to tag the image with; empty leaves it without a name.
-	Ref, Message string
-	Changes      []string
-	Platform     *ocispec.Platform
-}
 
 // Backend is what this edge needs of the engine. A ref is a familiar or full
 // image name with tag or digest, or an id or its beginning.
 type Backend interface {
-	List(ctx context.Context, opt ListOptions) ([]*image.Summary, error)
+	List(ctx context.Context, opt request.ImageList) ([]*image.Summary, error)
 	Inspect(ctx context.Context, ref string, platform *ocispec.Platform, manifests bool) (*image.InspectResponse, error)
 	History(ctx context.Context, ref string, platform *ocispec.Platform) ([]*image.HistoryResponseItem, error)
 	// Tag gives the image that source names the further name repo:tag.
 	Tag(ctx context.Context, source, repo, tag string) error
-	Remove(ctx context.Context, ref string, opt RemoveOptions) ([]image.DeleteResponse, error)
+	Remove(ctx context.Context, ref string, opt request.ImageRemove) ([]image.DeleteResponse, error)
 	Prune(ctx context.Context, filters filter.Args) (*image.PruneReport, error)
 	Transfer
 }
@@ -60,12 +30,12 @@ type Backend interface {
 // Transfer moves images in and out. An error before the first progress message
 // becomes the status; a later one ends the stream.
 type Transfer interface {
-	Pull(ctx context.Context, ref string, opt TransferOptions, progress Progress) error
-	Push(ctx context.Context, ref string, opt TransferOptions, progress Progress) error
+	Pull(ctx context.Context, ref string, opt request.ImageTransfer, progress request.Progress) error
+	Push(ctx context.Context, ref string, opt request.ImageTransfer, progress request.Progress) error
 	// Import makes an image of one root file system tar and returns its id.
-	Import(ctx context.Context, content io.Reader, opt ImportOptions, progress Progress) (string, error)
+	Import(ctx context.Context, content io.Reader, opt request.ImageImport, progress request.Progress) (string, error)
 	// Load reads a docker archive or an OCI layout, as tar, compressed or not.
-	Load(ctx context.Context, content io.Reader, platforms []ocispec.Platform, progress Progress) error
+	Load(ctx context.Context, content io.Reader, platforms []ocispec.Platform, progress request.Progress) error
 	// Save writes the images as a tar that is a docker archive and an OCI layout at once.
 	Save(ctx context.Context, refs []string, platforms []ocispec.Platform, w io.Writer) error
 	DistributionInspect(ctx context.Context, ref string, auth *registry.AuthConfig) (registry.DistributionInspect, error)

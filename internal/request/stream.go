@@ -1,7 +1,8 @@
-// Package stream joins a client's hijacked connection with a process's streams.
-package stream
+package request
 
-import "net"
+import (
+	"net"
+)
 
 // Stream is a process's standard streams on one connection. Reading gives
 // output: raw where TTY is set, else framed as Docker's stdcopy does (8 bytes:
