@@ -44,7 +44,7 @@ func busybox(dir string) (rootfs, tarball string, err error) {
 
 func buildFloor(dir string) (string, error) {
 	bin := filepath.Join(dir, "floor")
-	out, err := exec.Command("gcc", "-O2", "-o", bin, "bench/floor.c").CombinedOutput()
+	out, err := exec.Command("gcc", "-O2", "-o", bin, "bench/floor/floor.c").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("gcc: %w: %s", err, out)
 	}
@@ -75,7 +75,7 @@ func loopbackUp() error {
 
 func page(table string, runs int) string {
 	return fmt.Sprintf("# Benchmarks\n\nMade by `make bench`; do not edit. %s. Medians of %d runs in turns, warm. "+
-		"The floor is `bench/floor.c`: a container's life with nothing of an engine in it. Other engines are Debian's packages.\n\n%s",
+		"The floor is `bench/floor/floor.c`: a container's life with nothing of an engine in it. Other engines are Debian's packages.\n\n%s",
 		hostLine(), runs, table)
 }
 
