@@ -33,14 +33,14 @@ type bars struct {
 	now   func() time.Time
 }
 
-// heightOf gives out's number of lines, asked anew each time.
+// heightOf gives the number of lines of the terminal that out, a *cli.Output, is on; asked anew each time.
 func heightOf(out io.Writer) func() int {
-	f, ok := out.(interface{ Fd() uintptr })
+	f, ok := out.(interface{ FD() uintptr })
 	if !ok {
 		return func() int { return unknownHeight }
 	}
 	return func() int {
-		if _, h, err := term.GetSize(int(f.Fd())); err == nil && h > 0 {
+		if _, h, err := term.GetSize(int(f.FD())); err == nil && h > 0 {
 			return h
 		}
 		return unknownHeight
