@@ -1,0 +1,386 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/continuity/fs"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+
+	"hoy/internal/runtime"
+)
+
+// labelChain marks the lease that keeps a chain of layers for containers.
+const labelChain = "hoy/chain"
+
+// newPrefix marks a directory that is not finished yet; no key begins with a dot.
+const newPrefix = ".new-"
+
+// layers are the writable layers of containers: a directory each,
+//
+//	writable/<key>/parent   the chain id it stands on, as text
+//	writable/<key>/fs       the container's files (overlay: its changes)
+//	writable/<key>/work     overlay's scratch directory
+//
+// They are not records of the snapshotter, so that making one costs a few
+// mkdirs and no transaction. It survives the death of the process; nothing is
+// synced, as what a container writes is not either. The image layers below are
+// kept by a hold: one lease with one read-only snapshot per chain, made when
+// the first container needs the chain and dropped when Sweep finds no user.
+type layers struct {
+	s   *Store
+	dir string
+
+	mu    sync.Mutex
+	keys  map[string]digest.Digest // finished layers and the chain below
+	pins  map[digest.Digest]int    // chains that a Prepare under way counts on
+	holds map[digest.Digest]*hold
+}
+
+type hold struct {
+	lease string
+	lower []string
+}
+
+func openLayers(ctx context.Context, s *Store) (*layers, error) {
+	l := &layers{
+		s: s, dir: filepath.Join(s.root, "writable"),
+		keys: map[string]digest.Digest{}, pins: map[digest.Digest]int{}, holds: map[digest.Digest]*hold{},
+	}
+	for _, dir := range []string{l.dir, l.trashDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("image store: %w", err)
+		}
+	}
+	entries, err := os.ReadDir(l.dir)
+	if err != nil {
+		return nil, fmt.Errorf("image store: %w", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), newPrefix) {
+			l.discard(filepath.Join(l.dir, e.Name()))
+			continue
+		}
+		parent, err := os.ReadFile(filepath.Join(l.dir, e.Name(), "parent"))
+		if err != nil {
+			s.log.Error("writable layer without its parent's name; left alone", "key", e.Name(), "error", err)
+			continue
+		}
+		l.keys[e.Name()] = digest.Digest(parent)
+	}
+	if err := l.loadHolds(ctx); err != nil {
+		return nil, err
+	}
+	l.emptyTrash()
+	return l, nil
+}
+
+func (l *layers) loadHolds(ctx context.Context) error {
+	all, err := l.s.leases.List(ctx)
+	if err != nil {
+		return fmt.Errorf("image store: leases: %w", err)
+	}
+	for _, lease := range all {
+		chain, ok := lease.Labels[labelChain]
+		if !ok {
+			continue
+		}
+		mounts, err := l.s.snaps.Mounts(ctx, lease.ID)
+		if err == nil && l.holds[digest.Digest(chain)] == nil {
+			if _, lower, err := dirs(mounts); err == nil {
+				l.holds[digest.Digest(chain)] = &hold{lease: lease.ID, lower: lower}
+				continue
+			}
+		}
+		// Died between the lease and its snapshot, or a second one for the chain.
+		if err := l.s.leases.Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("image store: lease %s: %w", lease.ID, err)
+		}
+	}
+	return nil
+}
+
+// Prepare makes the writable layer key on top of the chain, which is unpacked
+// already; an empty chain is an empty file system. A key that exists is
+// errdefs.ErrAlreadyExists, a chain that is not there errdefs.ErrNotFound.
+func (s *Store) Prepare(ctx context.Context, key string, chain digest.Digest) (err error) {
+	l := s.layers
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	l.pin(chain)
+	defer l.unpin(chain)
+	h, err := l.hold(in(ctx), chain)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(l.dir, newPrefix+key)
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("writable layer %s is being made: %w", key, errdefs.ErrAlreadyExists)
+		}
+		return fmt.Errorf("writable layer: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			l.discard(tmp)
+		}
+	}()
+	if err := l.fill(tmp, chain, h); err != nil {
+		return fmt.Errorf("writable layer %s: %w", key, err)
+	}
+	final := filepath.Join(l.dir, key)
+	// Not replaced where it exists: it is a directory that is not empty.
+	if err := os.Rename(tmp, final); err != nil {
+		if _, serr := os.Lstat(final); serr == nil {
+			return fmt.Errorf("writable layer %s: %w", key, errdefs.ErrAlreadyExists)
+		}
+		return fmt.Errorf("writable layer %s: %w", key, err)
+	}
+	l.mu.Lock()
+	l.keys[key] = chain
+	l.mu.Unlock()
+	return nil
+}
+
+// fill makes the files of one layer. The root directory gets the owner and mode
+// of the image's own.
+func (l *layers) fill(dir string, chain digest.Digest, h *hold) error {
+	if err := os.WriteFile(filepath.Join(dir, "parent"), []byte(chain), 0o600); err != nil {
+		return err
+	}
+	root := filepath.Join(dir, "fs")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
+	}
+	if l.s.driver == Native {
+		if h == nil {
+			return nil
+		}
+		return fs.CopyDir(root, h.lower[0])
+	}
+	if err := os.Mkdir(filepath.Join(dir, "work"), 0o711); err != nil {
+		return err
+	}
+	if h == nil {
+		return nil
+	}
+	return copyRootInfo(root, h.lower[0])
+}
+
+func (l *layers) pin(chain digest.Digest) {
+	l.mu.Lock()
+	l.pins[chain]++
+	l.mu.Unlock()
+}
+
+func (l *layers) unpin(chain digest.Digest) {
+	l.mu.Lock()
+	if l.pins[chain]--; l.pins[chain] == 0 {
+		delete(l.pins, chain)
+	}
+	l.mu.Unlock()
+}
+
+// hold gives the chain's hold and makes it where there is none; nil for the
+// empty chain. The caller has pinned the chain.
+func (l *layers) hold(ctx context.Context, chain digest.Digest) (*hold, error) {
+	if chain == "" {
+		return nil, nil
+	}
+	l.mu.Lock()
+	h := l.holds[chain]
+	l.mu.Unlock()
+	if h != nil {
+		return h, nil
+	}
+	// The id is never used twice, so that Sweep, ending an older hold of this
+	// chain, cannot end this one.
+	lease, err := l.s.leases.Create(ctx, leases.WithID("hold-"+rand.Text()), leases.WithLabel(labelChain, chain.String()))
+	if err != nil {
+		return nil, fmt.Errorf("image store: hold: %w", err)
+	}
+	mounts, err := l.s.snaps.View(leases.WithLease(ctx, lease.ID), lease.ID, chain.String())
+	if err == nil {
+		h = &hold{lease: lease.ID}
+		_, h.lower, err = dirs(mounts)
+	}
+	if err != nil {
+		_ = l.s.leases.Delete(ctx, lease)
+		return nil, fmt.Errorf("image layers %s: %w", chain, err)
+	}
+	l.mu.Lock()
+	other := l.holds[chain]
+	if other == nil {
+		l.holds[chain] = h
+	}
+	l.mu.Unlock()
+	if other != nil { // two first containers at once
+		_ = l.s.leases.Delete(ctx, lease)
+		return other, nil
+	}
+	return h, nil
+}
+
+// dropUnusedHolds ends the holds of chains that no layer stands on.
+func (l *layers) dropUnusedHolds(ctx context.Context) error {
+	l.mu.Lock()
+	used := map[digest.Digest]bool{}
+	for _, chain := range l.keys {
+		used[chain] = true
+	}
+	var stale []string
+	for chain, h := range l.holds {
+		if !used[chain] && l.pins[chain] == 0 {
+			stale = append(stale, h.lease)
+			delete(l.holds, chain)
+		}
+	}
+	l.mu.Unlock()
+	for _, id := range stale {
+		if err := l.s.leases.Delete(ctx, leases.Lease{ID: id}); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("image store: lease %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// Layer is where a writable layer's files are. Upper is the whole file system
+// where Lower is empty; else Lower are the image's layers, nearest first.
+type Layer struct {
+	Upper, Work string
+	Lower       []string
+	Chain       digest.Digest
+}
+
+// Layer finds the writable layer key; an unknown one is errdefs.ErrNotFound.
+func (s *Store) Layer(ctx context.Context, key string) (*Layer, error) {
+	l := s.layers
+	l.mu.Lock()
+	chain, ok := l.keys[key]
+	if ok {
+		l.pins[chain]++
+	}
+	l.mu.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("writable layer %s: %w", key, errdefs.ErrNotFound)
+	}
+	defer l.unpin(chain)
+	h, err := l.hold(in(ctx), chain)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(l.dir, key)
+	layer := &Layer{Upper: filepath.Join(dir, "fs"), Work: filepath.Join(dir, "work"), Chain: chain}
+	if h != nil {
+		layer.Lower = slices.Clone(h.lower)
+	}
+	return layer, nil
+}
+
+// Mounts says how the file system of key is mounted.
+func (s *Store) Mounts(ctx context.Context, key string) ([]runtime.RootMount, error) {
+	layer, err := s.Layer(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if s.driver == Native || len(layer.Lower) == 0 {
+		return []runtime.RootMount{{Type: "bind", Source: layer.Upper, Options: []string{"rbind", "rw"}}}, nil
+	}
+	options := append(overlayOptions(), "workdir="+layer.Work, "upperdir="+layer.Upper, "lowerdir="+strings.Join(layer.Lower, ":"))
+	return []runtime.RootMount{{Type: "overlay", Source: "overlay", Options: options}}, nil
+}
+
+// Usage is what the writable layer key takes on disk, in bytes.
+func (s *Store) Usage(ctx context.Context, key string) (int64, error) {
+	layer, err := s.Layer(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	du, err := fs.DiskUsage(ctx, layer.Upper)
+	if err != nil {
+		return 0, fmt.Errorf("writable layer %s: %w", key, err)
+	}
+	return du.Size, nil
+}
+
+// Layers lists the keys of the writable layers.
+func (s *Store) Layers() []string {
+	s.layers.mu.Lock()
+	defer s.layers.mu.Unlock()
+	keys := make([]string, 0, len(s.layers.keys))
+	for key := range s.layers.keys {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// RemoveLayer removes the writable layer key. The name is free at once; the
+// files go in the background. An unknown key is errdefs.ErrNotFound.
+func (s *Store) RemoveLayer(key string) error {
+	l := s.layers
+	l.mu.Lock()
+	_, ok := l.keys[key]
+	delete(l.keys, key)
+	l.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("writable layer %s: %w", key, errdefs.ErrNotFound)
+	}
+	l.discard(filepath.Join(l.dir, key))
+	return nil
+}
+
+func (l *layers) trashDir() string { return filepath.Join(l.s.root, "trash") }
+
+// discard moves dir out of sight and removes it in the background.
+func (l *layers) discard(dir string) {
+	target := filepath.Join(l.trashDir(), rand.Text())
+	if err := os.Rename(dir, target); err != nil {
+		l.s.log.Warn("writable layer cannot be moved aside; removing it in place", "dir", dir, "error", err)
+		target = dir
+	}
+	l.s.trash.Go(func() {
+		if err := os.RemoveAll(target); err != nil {
+			l.s.log.Warn("removed layer's files stay until the next start", "dir", target, "error", err)
+		}
+	})
+}
+
+func (l *layers) emptyTrash() {
+	entries, err := os.ReadDir(l.trashDir())
+	if err != nil {
+		l.s.log.Warn("trash cannot be read", "error", err)
+	}
+	for _, e := range entries {
+		l.s.trash.Go(func() { _ = os.RemoveAll(filepath.Join(l.trashDir(), e.Name())) })
+	}
+}
+
+func checkKey(key string) error {
+	if key == "" || strings.HasPrefix(key, ".") || strings.ContainsAny(key, "/\x00") {
+		return fmt.Errorf("writable layer: bad key %q: %w", key, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+func copyRootInfo(dst, src string) error {
+	fi, err := os.Stat(src)
+	if err != nil {
+		return err
+	}
+	uid, gid := owner(fi)
+	if err := os.Lchown(dst, uid, gid); err != nil {
+		return err
+	}
+	return os.Chmod(dst, fi.Mode()&(os.ModePerm|os.ModeSetuid|os.ModeSetgid|os.ModeSticky))
+}

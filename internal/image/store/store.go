@@ -1,0 +1,190 @@
+// Package store keeps images on disk: containerd's content store, metadata and
+// snapshotters, run inside this process, and the writable layers of containers.
+//
+// Everything below the root is private to the engine (mode 0700). What nothing
+// refers to is removed by Sweep; work in progress is protected by a lease.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/errdefs"
+	"go.etcd.io/bbolt"
+)
+
+// Namespace is the one containerd namespace that everything lives in.
+const Namespace = "hoy"
+
+// Options of Open. Snapshotter is "overlayfs", "native" or empty for the best
+// that the file system of Root can carry.
+type Options struct {
+	Root        string
+	Snapshotter string
+	Log         *slog.Logger
+}
+
+// Store is safe for concurrent use.
+type Store struct {
+	root   string
+	driver string
+	log    *slog.Logger
+
+	bolt    *bbolt.DB
+	meta    *metadata.DB
+	backend snapshots.Snapshotter
+
+	content content.Store
+	images  images.Store
+	leases  leases.Manager
+	snaps   snapshots.Snapshotter
+	layers  *layers
+
+	blobs blobCache
+	// trash runs removals in the background; Close waits for them.
+	trash sync.WaitGroup
+}
+
+// Open opens the store at opt.Root, making it where there is none, and removes
+// what an earlier process left unfinished.
+func Open(ctx context.Context, opt Options) (_ *Store, err error) {
+	s := &Store{root: opt.Root, log: opt.Log}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(s.root, 0o700); err != nil {
+		return nil, fmt.Errorf("image store: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = s.Close()
+		}
+	}()
+	blobs, err := local.NewStore(filepath.Join(s.root, "content"))
+	if err != nil {
+		return nil, fmt.Errorf("image store: content: %w", err)
+	}
+	if s.driver, s.backend, err = openSnapshotter(s.root, opt.Snapshotter, s.log); err != nil {
+		return nil, err
+	}
+	s.bolt, err = bbolt.Open(filepath.Join(s.root, "meta.db"), 0o600, &bbolt.Options{
+		Timeout: 5 * time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("image store: meta.db: %w", err)
+	}
+	s.meta = metadata.NewDB(s.bolt, blobs, map[string]snapshots.Snapshotter{s.driver: s.backend})
+	if err := s.meta.Init(ctx); err != nil {
+		return nil, fmt.Errorf("image store: meta.db: %w", err)
+	}
+	s.content = s.meta.ContentStore()
+	s.snaps = s.meta.Snapshotter(s.driver)
+	s.images = metadata.NewImageStore(s.meta)
+	s.leases = metadata.NewLeaseManager(s.meta)
+	ctx = in(ctx)
+	if err := s.dropStaleLeases(ctx); err != nil {
+		return nil, err
+	}
+	if s.layers, err = openLayers(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := s.Sweep(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close waits for removals under way and closes the databases.
+func (s *Store) Close() error {
+	s.trash.Wait()
+	var errs []error
+	if s.bolt != nil {
+		errs = append(errs, s.bolt.Close())
+	}
+	if s.backend != nil {
+		errs = append(errs, s.backend.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Driver names the snapshotter in use.
+func (s *Store) Driver() string { return s.driver }
+
+// Images is the record of names.
+func (s *Store) Images() images.Store { return s.images }
+
+// Content is the blob store. Its methods need a context from Context or Lease.
+func (s *Store) Content() content.Store { return s.content }
+
+// Context makes ctx usable with Images and Content.
+func (s *Store) Context(ctx context.Context) context.Context { return in(ctx) }
+
+func in(ctx context.Context) context.Context { return namespaces.WithNamespace(ctx, Namespace) }
+
+// Lease gives a context under which everything written stays until done is
+// called; what has a reference from an image by then stays for good, all else
+// goes with the next Sweep. A lease never outlives the process.
+func (s *Store) Lease(ctx context.Context) (_ context.Context, done func(), err error) {
+	ctx = in(ctx)
+	l, err := s.leases.Create(ctx, leases.WithRandomID())
+	if err != nil {
+		return nil, nil, fmt.Errorf("image store: lease: %w", err)
+	}
+	return leases.WithLease(ctx, l.ID), func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		if err := s.leases.Delete(ctx, leases.Lease{ID: l.ID}); err != nil && !errdefs.IsNotFound(err) {
+			s.log.Warn("image store: lease stays until the next start", "lease", l.ID, "error", err)
+		}
+	}, nil
+}
+
+// dropStaleLeases ends the leases of operations that died with an earlier process.
+func (s *Store) dropStaleLeases(ctx context.Context) error {
+	all, err := s.leases.List(ctx)
+	if err != nil {
+		return fmt.Errorf("image store: leases: %w", err)
+	}
+	for _, l := range all {
+		if _, isHold := l.Labels[labelChain]; isHold {
+			continue
+		}
+		if err := s.leases.Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("image store: lease %s: %w", l.ID, err)
+		}
+	}
+	return nil
+}
+
+// Sweep removes every blob and snapshot that no image, container or lease needs.
+func (s *Store) Sweep(ctx context.Context) error {
+	ctx = in(context.WithoutCancel(ctx))
+	if err := s.layers.dropUnusedHolds(ctx); err != nil {
+		return err
+	}
+	s.blobs.clear()
+	if _, err := s.meta.GarbageCollect(ctx); err != nil {
+		return fmt.Errorf("image store: sweep: %w", err)
+	}
+	return nil
+}
+
+// Discard sweeps after a failed operation; it logs rather than fails.
+func (s *Store) Discard(ctx context.Context) {
+	if err := s.Sweep(ctx); err != nil {
+		s.log.Warn("image store: sweep after a failed operation", "error", err)
+	}
+}

@@ -1,0 +1,247 @@
+package store
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/pkg/archive"
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+func owner(fi os.FileInfo) (uid, gid int) {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid), int(st.Gid)
+	}
+	return 0, 0
+}
+
+// Unpacked says whether the chain's files are there. The empty chain always is.
+func (s *Store) Unpacked(ctx context.Context, chain digest.Digest) (bool, error) {
+	if chain == "" {
+		return true, nil
+	}
+	_, err := s.snaps.Stat(in(ctx), chain.String())
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Unpack makes the files of every layer of a manifest, whose blobs are there,
+// and ties them to the configuration blob so that they live as long. Each
+// layer's content must have the uncompressed digest that the configuration
+// names. ctx is from Lease. Report, where not nil, is told what is being done.
+func (s *Store) Unpack(ctx context.Context, m *Manifest, report func(layer ocispec.Descriptor, state UnpackState, done int64)) (digest.Digest, error) {
+	if len(m.Layers) != len(m.Config.RootFS.DiffIDs) {
+		return "", fmt.Errorf("image has %d layers but its configuration names %d: %w", len(m.Layers), len(m.Config.RootFS.DiffIDs), errdefs.ErrInvalidArgument)
+	}
+	if report == nil {
+		report = func(ocispec.Descriptor, UnpackState, int64) {}
+	}
+	var parent digest.Digest
+	for i, layer := range m.Layers {
+		chain := identity.ChainID(m.Config.RootFS.DiffIDs[:i+1])
+		if err := s.unpackLayer(ctx, layer, m.Config.RootFS.DiffIDs[i], parent, chain, report); err != nil {
+			return "", fmt.Errorf("unpack layer %s: %w", layer.Digest, err)
+		}
+		parent = chain
+	}
+	return parent, s.tie(ctx, m.ConfigDescriptor.Digest, parent)
+}
+
+// UnpackState is where the unpacking of a layer is.
+type UnpackState int
+
+// The states, in order.
+const (
+	UnpackRunning UnpackState = iota
+	UnpackDone
+	UnpackExists
+)
+
+func (s *Store) unpackLayer(ctx context.Context, layer ocispec.Descriptor, diffID, parent, chain digest.Digest, report func(ocispec.Descriptor, UnpackState, int64)) error {
+	if _, err := s.snaps.Stat(ctx, chain.String()); err == nil {
+		report(layer, UnpackExists, layer.Size)
+		return nil
+	}
+	ra, err := s.content.ReaderAt(ctx, layer)
+	if err != nil {
+		return err
+	}
+	defer ra.Close()
+	src := &countReader{r: content.NewReader(ra), report: func(n int64) { report(layer, UnpackRunning, n) }}
+	plain, err := compression.DecompressStream(src)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	digester := digest.Canonical.Digester()
+	err = s.apply(ctx, io.TeeReader(plain, digester.Hash()), parent, func() (digest.Digest, error) {
+		if got := digester.Digest(); got != diffID {
+			return "", fmt.Errorf("content has digest %s, its configuration says %s: %w", got, diffID, errdefs.ErrInvalidArgument)
+		}
+		return chain, nil
+	})
+	if err != nil {
+		return err
+	}
+	report(layer, UnpackDone, layer.Size)
+	return nil
+}
+
+// apply unpacks a tar stream onto parent, reads it to its end, and commits the
+// result under the chain id that name gives then.
+func (s *Store) apply(ctx context.Context, r io.Reader, parent digest.Digest, name func() (digest.Digest, error)) (err error) {
+	key := "extract-" + rand.Text()
+	mounts, err := s.snaps.Prepare(ctx, key, parent.String())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			if rerr := s.snaps.Remove(context.WithoutCancel(ctx), key); rerr != nil && !errdefs.IsNotFound(rerr) {
+				s.log.Warn("half an unpacked layer stays until the next sweep", "error", rerr)
+			}
+		}
+	}()
+	upper, lower, err := dirs(mounts)
+	if err != nil {
+		return err
+	}
+	if len(lower) > 0 {
+		if err := copyRootInfo(upper, lower[0]); err != nil {
+			return err
+		}
+	}
+	if err := applyTar(ctx, upper, lower, s.driver == Overlay, r); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	chain, err := name()
+	if err != nil {
+		return err
+	}
+	if err := s.snaps.Commit(ctx, chain.String(), key); err != nil {
+		if !errdefs.IsAlreadyExists(err) {
+			return err
+		}
+		// Somebody else unpacked the same layer meanwhile.
+		return s.snaps.Remove(ctx, key)
+	}
+	return nil
+}
+
+// applyTar writes a tar stream below dir without mounting anything: paths and
+// links are resolved inside dir, which nothing else can reach.
+func applyTar(ctx context.Context, dir string, parents []string, overlay bool, r io.Reader) error {
+	opts := []archive.ApplyOpt{archive.WithFilter(func(h *tar.Header) (bool, error) {
+		dropEngineXattrs(h)
+		return true, nil
+	})}
+	if overlay {
+		opts = append(opts, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithParents(parents))
+	}
+	if _, err := archive.Apply(ctx, dir, r, opts...); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, tar.ErrHeader) {
+			return fmt.Errorf("not a whole tar archive: %w: %w", err, errdefs.ErrInvalidArgument)
+		}
+		return err
+	}
+	return nil
+}
+
+// dropEngineXattrs removes what an archive must not set: attributes by which
+// overlay itself is steered.
+func dropEngineXattrs(h *tar.Header) {
+	for key := range h.PAXRecords {
+		name, ok := strings.CutPrefix(key, "SCHILY.xattr.")
+		if ok && (strings.HasPrefix(name, "trusted.") || strings.HasPrefix(name, "user.overlay.")) {
+			delete(h.PAXRecords, key)
+		}
+	}
+}
+
+// tie makes the configuration blob keep the unpacked chain.
+func (s *Store) tie(ctx context.Context, config, chain digest.Digest) error {
+	if chain == "" {
+		return nil
+	}
+	label := "containerd.io/gc.ref.snapshot." + s.driver
+	_, err := s.content.Update(ctx, content.Info{Digest: config, Labels: map[string]string{label: chain.String()}}, "labels."+label)
+	if err != nil {
+		return fmt.Errorf("image store: label of %s: %w", config, err)
+	}
+	return nil
+}
+
+// WriteLayer reads an uncompressed layer in one pass: it is stored as it comes,
+// hashed, and unpacked onto parent. It returns the blob and the new chain.
+// ctx is from Lease.
+func (s *Store) WriteLayer(ctx context.Context, parentDiffs []digest.Digest, r io.Reader) (ocispec.Descriptor, digest.Digest, error) {
+	fail := func(err error) (ocispec.Descriptor, digest.Digest, error) {
+		return ocispec.Descriptor{}, "", err
+	}
+	ref := "layer-" + rand.Text()
+	w, err := s.content.Writer(ctx, content.WithRef(ref))
+	if err != nil {
+		return fail(fmt.Errorf("image store: %w", err))
+	}
+	defer func() {
+		w.Close()
+		_ = s.content.Abort(context.WithoutCancel(ctx), ref)
+	}()
+	tee := newTee(r, w)
+	var size int64
+	var diffID, chain digest.Digest
+	err = s.apply(ctx, tee, identity.ChainID(parentDiffs), func() (digest.Digest, error) {
+		if err := tee.wait(); err != nil {
+			return "", err
+		}
+		st, err := w.Status()
+		if err != nil {
+			return "", err
+		}
+		size, diffID = st.Offset, w.Digest()
+		diffs := append(append([]digest.Digest{}, parentDiffs...), diffID)
+		chain = identity.ChainID(diffs)
+		return chain, nil
+	})
+	if werr := tee.wait(); err == nil {
+		err = werr
+	}
+	if err != nil {
+		return fail(err)
+	}
+	labels := content.WithLabels(map[string]string{"containerd.io/uncompressed": diffID.String()})
+	if err := w.Commit(ctx, size, diffID, labels); err != nil && !errdefs.IsAlreadyExists(err) {
+		return fail(fmt.Errorf("image store: %w", err))
+	}
+	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: diffID, Size: size}, chain, nil
+}
+
+type countReader struct {
+	r      io.Reader
+	n      int64
+	report func(int64)
+}
+
+func (c *countReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	c.report(c.n)
+	return n, err
+}
