@@ -1,0 +1,217 @@
+// Package voyage sails the whole way once: a Debian root file system becomes an
+// image, a person installs a web server in it at a terminal, the result is
+// committed, published, pushed, removed, pulled, and runs again.
+package voyage
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"hoy/test/e2e/engine"
+)
+
+func TestVoyage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: installs packages in containers, minutes long")
+	}
+	e := engine.Start(t)
+	rootfs := debian(t, e.Dir)
+	registry := engine.Registry(t, e.Dir)
+	e.EachClient(t, func(t *testing.T, c *engine.Client) {
+		t.Logf("client: %s", c.Version())
+		v := &voyage{t: t, c: c, base: "debian-" + c.Name, site: "site-" + c.Name, remote: registry + "/site-" + c.Name + ":1"}
+		v.importImage(rootfs)
+		v.installAtATerminal()
+		v.commit()
+		v.serve()
+		v.look()
+		v.push()
+		v.pullAgain()
+	})
+}
+
+// debian makes a minimal Debian root file system, once.
+func debian(t *testing.T, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "debian.tar")
+	out, err := exec.Command("mmdebstrap", "--quiet", "--variant=minbase", "bookworm", path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("mmdebstrap: %v: %s", err, out)
+	}
+	return path
+}
+
+type voyage struct {
+	t                  *testing.T
+	c                  *engine.Client
+	base, site, remote string
+	digest             string
+}
+
+func (v *voyage) importImage(rootfs string) {
+	v.t.Helper()
+	out := v.c.Must("import", "--change", `CMD ["bash"]`, rootfs, v.base)
+	if !regexp.MustCompile(`sha256:[0-9a-f]{64}`).MatchString(out) {
+		v.t.Fatalf("import printed %q, want an image id", out)
+	}
+}
+
+func (v *voyage) installAtATerminal() {
+	v.t.Helper()
+	term := engine.OpenTerminal(v.t, v.c.Argv("run", "-it", "--name", v.base+"-work", v.base)...)
+	term.Expect("# ", 20*time.Second)
+	term.Type("tty; echo shell-is-$$\r")
+	term.Expect("/dev/pts/0", 5*time.Second)
+	term.Expect("shell-is-1", 5*time.Second)
+	term.Type("apt-get update && apt-get install -y --no-install-recommends nginx && echo went-$((40+2))\r")
+	term.Expect("went-42", 4*time.Minute)
+	term.Type("echo '<h1>landed by " + v.c.Name + "</h1>' > /var/www/html/index.html\r")
+	term.Type("exit 3\r")
+	if code := term.Wait(20 * time.Second); code != 3 {
+		v.t.Fatalf("the shell ended with 3, run with %d", code)
+	}
+}
+
+func (v *voyage) commit() {
+	v.t.Helper()
+	diff := v.c.Must("diff", v.base+"-work")
+	if !strings.Contains(diff, "A /usr/sbin/nginx") || !strings.Contains(diff, "C /usr/sbin") {
+		v.t.Errorf("diff lacks the new server:\n%.2000s", diff)
+	}
+	v.c.Must("commit", "-m", "nginx by hand", "-a", "A Sailor", "-c", `CMD ["nginx","-g","daemon off;"]`, "-c", "EXPOSE 80", v.base+"-work", v.site)
+	v.c.Must("rm", v.base+"-work")
+	if h := v.c.Must("history", v.site); !strings.Contains(h, "nginx by hand") {
+		v.t.Errorf("history lacks the comment:\n%s", h)
+	}
+}
+
+func (v *voyage) serve() {
+	v.t.Helper()
+	v.c.Must("run", "-d", "-p", "80", "--name", v.site, v.site)
+	v.arrives()
+}
+
+// arrives fetches the page by loopback, by the bridge's address and by the container's own.
+func (v *voyage) arrives() {
+	v.t.Helper()
+	line := strings.SplitN(v.c.Must("port", v.site, "80"), "\n", 2)[0]
+	port := line[strings.LastIndex(line, ":")+1:]
+	gateway := v.c.Must("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}", v.site)
+	own := v.c.Must("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", v.site)
+	want := "landed by " + v.c.Name
+	for _, url := range []string{"http://127.0.0.1:" + port, "http://" + gateway + ":" + port, "http://" + own} {
+		engine.Eventually(v.t, "the page at "+url, func() bool {
+			page, err := get(url)
+			return err == nil && strings.Contains(page, want)
+		})
+	}
+}
+
+func get(url string) (string, error) {
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if r.StatusCode != http.StatusOK {
+		err = errors.Join(err, fmt.Errorf("status %s", r.Status))
+	}
+	return string(body), err
+}
+
+func (v *voyage) look() {
+	v.t.Helper()
+	if top := v.c.Must("top", v.site); !strings.Contains(top, "nginx: master") {
+		v.t.Errorf("top: %s", top)
+	}
+	stats := v.c.Must("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}}", v.site)
+	if !strings.HasPrefix(stats, v.site+" ") || strings.Contains(stats, " 0B /") {
+		v.t.Errorf("stats: %q", stats)
+	}
+	v.execAtATerminal()
+	dir := v.t.TempDir()
+	v.c.Must("cp", v.site+":/var/www/html/index.html", dir)
+	page, err := os.ReadFile(filepath.Join(dir, "index.html"))
+	if err != nil || !strings.Contains(string(page), v.c.Name) {
+		v.t.Errorf("cp gave %q, %v", page, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "more.html"), []byte("copied in"), 0o644); err != nil {
+		v.t.Fatal(err)
+	}
+	v.c.Must("cp", filepath.Join(dir, "more.html"), v.site+":/var/www/html/")
+	if out := v.c.Must("exec", v.site, "cat", "/var/www/html/more.html"); out != "copied in" {
+		v.t.Errorf("exec cat of the copied file: %q", out)
+	}
+	r := tar.NewReader(bytes.NewReader([]byte(v.c.Must("cp", v.site+":/var/www/html", "-") + "\n")))
+	names := ""
+	for h, err := r.Next(); err == nil; h, err = r.Next() {
+		names += h.Name + " "
+	}
+	if !strings.Contains(names, "html/more.html") {
+		v.t.Errorf("cp to a tar stream has %q", names)
+	}
+	v.c.Must("exec", v.site, "sh", "-c", "echo to-the-log > /proc/1/fd/2")
+	engine.Eventually(v.t, "the line in the log", func() bool {
+		return strings.Contains(v.c.Run("logs", v.site).Err, "to-the-log")
+	})
+}
+
+func (v *voyage) execAtATerminal() {
+	v.t.Helper()
+	term := engine.OpenTerminal(v.t, v.c.Argv("exec", "-it", v.site, "bash")...)
+	term.Expect("# ", 10*time.Second)
+	term.Type("stty size; nginx -v\r")
+	term.Expect("40 120", 5*time.Second)
+	term.Expect("nginx version", 5*time.Second)
+	term.Type("exit 7\r")
+	if code := term.Wait(10 * time.Second); code != 7 {
+		v.t.Errorf("exec -it ended with %d, want 7", code)
+	}
+}
+
+func (v *voyage) push() {
+	v.t.Helper()
+	v.c.Must("tag", v.site, v.remote)
+	out := v.c.Must("push", v.remote)
+	m := regexp.MustCompile(`digest: (sha256:[0-9a-f]{64})`).FindStringSubmatch(out)
+	if m == nil {
+		v.t.Fatalf("push printed no digest:\n%s", out)
+	}
+	v.digest = m[1]
+}
+
+func (v *voyage) pullAgain() {
+	v.t.Helper()
+	id := v.c.Must("inspect", "-f", "{{.Id}}", v.remote)
+	v.c.Run("rmi", v.site).Refused(v.t, 1, "conflict")
+	v.c.Must("rm", "-f", v.site)
+	v.c.Must("rmi", v.remote)
+	v.c.Must("rmi", v.site)
+	v.c.Run("inspect", "--type", "image", v.remote).Refused(v.t, 1, "o such image")
+	out := v.c.Must("pull", v.remote)
+	if !strings.Contains(out, v.digest) {
+		v.t.Errorf("pull printed not the pushed digest %s:\n%s", v.digest, out)
+	}
+	if got := v.c.Must("inspect", "-f", "{{.Id}}", v.remote); got != id {
+		v.t.Errorf("the pulled image's id is %s, it was %s", got, id)
+	}
+	v.c.Must("run", "-d", "-p", "80", "--name", v.site, v.remote)
+	v.arrives()
+	v.c.Must("stop", "-t", "5", v.site)
+	v.c.Must("rm", v.site)
+	v.c.Must("rmi", v.remote)
+	v.c.Must("rmi", v.base)
+}
