@@ -4,7 +4,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
 )
 
 // TestLimitsAndIsolation looks from inside at what each flag promises.
