@@ -1,0 +1,180 @@
+// Package api is the Docker Engine API over HTTP: it puts the resources of the
+// packages below it under one handler that knows API versions, errors and panics.
+package api
+
+import (
+	"bufio"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"hoy/internal/api/absent"
+	"hoy/internal/api/containers"
+	"hoy/internal/api/edge"
+	"hoy/internal/api/execs"
+	"hoy/internal/api/images"
+	"hoy/internal/api/networks"
+	"hoy/internal/api/system"
+	"hoy/internal/api/volumes"
+	"hoy/internal/version"
+)
+
+// Options are the engine's rooms, and where to log.
+type Options struct {
+	Containers containers.Backend
+	Execs      execs.Backend
+	Images     images.Backend
+	Volumes    volumes.Backend
+	Networks   networks.Backend
+	System     system.Backend
+	Log        *slog.Logger
+}
+
+// New makes the handler of the whole API.
+func New(opt Options) http.Handler {
+	h := &handler{mux: http.NewServeMux(), log: opt.Log, server: "hoy/" + version.Version + " (" + runtime.GOOS + ")"}
+	containers.Register(h, opt.Containers)
+	execs.Register(h, opt.Execs)
+	images.Register(h, opt.Images)
+	volumes.Register(h, opt.Volumes)
+	networks.Register(h, opt.Networks)
+	system.Register(h, opt.System)
+	absent.Register(h)
+	// Every method of every other path: Docker has no 405.
+	h.Handle("/", func(http.ResponseWriter, *http.Request) error {
+		return errdefs.ErrNotFound.WithMessage("page not found")
+	})
+	return h
+}
+
+type handler struct {
+	mux    *http.ServeMux
+	log    *slog.Logger
+	server string
+}
+
+// Handle implements [edge.Routes].
+func (h *handler) Handle(pattern string, serve edge.Handler) {
+	h.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
+		w := rw.(*writer)
+		err := serve(w, r)
+		if err == nil {
+			return
+		}
+		gone := edge.Gone(r, err)
+		if w.started {
+			if !gone {
+				h.log.Warn("answer cut short", "method", r.Method, "path", r.URL.Path, "err", err)
+			}
+			panic(http.ErrAbortHandler)
+		}
+		if gone {
+			return
+		}
+		status := edge.Status(err)
+		level := slog.LevelDebug
+		if status >= http.StatusInternalServerError && status != http.StatusNotImplemented && status != http.StatusServiceUnavailable {
+			level = slog.LevelError
+		}
+		h.log.Log(r.Context(), level, "request refused", "method", r.Method, "path", r.URL.Path, "status", status, "err", err)
+		edge.Fail(w, err)
+	})
+}
+
+func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w := &writer{ResponseWriter: rw}
+	defer h.recover(w, r)
+	head := w.Header()
+	head.Set("Server", h.server)
+	head.Set("Api-Version", version.API)
+	head.Set("Ostype", runtime.GOOS)
+	head.Set("Docker-Experimental", "false")
+	minor, path, err := split(r.URL.Path)
+	if err == nil {
+		_, err = url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			err = edge.Invalid("invalid query: " + err.Error())
+		}
+	}
+	if err != nil {
+		edge.Fail(w, err)
+		return
+	}
+	r = r.WithContext(edge.WithVersion(r.Context(), minor))
+	if path != r.URL.Path {
+		u := *r.URL
+		u.RawPath = strings.TrimPrefix(u.RawPath, strings.TrimSuffix(u.Path, path))
+		u.Path = path
+		r.URL = &u
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// split takes a version prefix off a path: "/v1.41/info" is 41, "/info".
+// Without one the client speaks the newest.
+func split(path string) (minor int, rest string, err error) {
+	text, isVersion := strings.CutPrefix(path, "/v")
+	text, after, found := strings.Cut(text, "/")
+	major, low, dotted := strings.Cut(text, ".")
+	m, err1 := strconv.Atoi(major)
+	n, err2 := strconv.Atoi(low)
+	if !isVersion || !found || !dotted || err1 != nil || err2 != nil || m < 0 || n < 0 {
+		return version.APIMinor, path, nil
+	}
+	switch {
+	case m > 1 || m == 1 && n > version.APIMinor:
+		return 0, "", edge.Invalid(fmt.Sprintf("client version %s is too new. Maximum supported API version is %s", text, version.API))
+	case m < 1 || n < version.MinAPIMinor:
+		return 0, "", edge.Invalid(fmt.Sprintf("client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", text, version.MinAPI))
+	}
+	return n, "/" + after, nil
+}
+
+// recover turns a panic into status 500, where there is still time, and the daemon lives on.
+func (h *handler) recover(w *writer, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p) // net/http cuts the connection and says nothing
+	}
+	h.log.Error("panic while serving a request", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	if w.started {
+		panic(http.ErrAbortHandler)
+	}
+	edge.Fail(w, fmt.Errorf("internal error: the engine's log has the details"))
+}
+
+// writer knows whether anything was sent.
+type writer struct {
+	http.ResponseWriter
+	started bool
+}
+
+func (w *writer) WriteHeader(status int) {
+	w.started = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	w.started = true
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets [http.ResponseController] flush.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Hijack is here as such because the websocket package asks for it.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.started = true
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
