@@ -1,5 +1,6 @@
-// Package filterflag is the --filter option of verbs that list, watch and prune.
-package filterflag
+// Package listflag has the options that verbs which list, watch and prune share:
+// --filter and --format.
+package listflag
 
 import (
 	"fmt"
@@ -10,13 +11,24 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// Format registers --format, as templates or JSON, with a shorthand unless that is empty.
+func Format(flags *pflag.FlagSet, into *string, short string, table bool) {
+	usage := "Format output using a custom template:\n"
+	if table {
+		usage += "'table':            Print output in table format with column headers (default)\n" +
+			"'table TEMPLATE':   Print output in table format using the given Go template\n"
+	}
+	usage += "'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template"
+	flags.StringVarP(into, "format", short, "", usage)
+}
+
 // Value collects key=value conditions. The zero Value has none.
 type Value struct{ filters client.Filters }
 
 var _ pflag.Value = (*Value)(nil)
 
-// Add registers --filter, with a shorthand unless that is empty, and gives its value.
-func Add(flags *pflag.FlagSet, short, usage string) *Value {
+// Filter registers --filter, with a shorthand unless that is empty, and gives its value.
+func Filter(flags *pflag.FlagSet, short, usage string) *Value {
 	v := &Value{}
 	flags.VarP(v, "filter", short, usage)
 	return v
