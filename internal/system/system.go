@@ -1,0 +1,147 @@
+// Package system answers what concerns the engine as a whole: what it is, what
+// it runs on, how much disk it uses, what happens in it.
+package system
+
+import (
+	"context"
+	"iter"
+	"net/netip"
+	"time"
+
+	"github.com/moby/moby/api/types/build"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/api/types/volume"
+
+	"hoy/internal/filter"
+	"hoy/internal/request"
+)
+
+// Containers is what is needed of the containers' room.
+type Containers interface {
+	List(ctx context.Context, opt request.List) ([]container.Summary, error)
+}
+
+// Images is what is needed of the images' room.
+type Images interface {
+	Count() int
+	Driver() string
+	DiskUsage(ctx context.Context, verbose bool) (*image.DiskUsage, error)
+}
+
+// Volumes is what is needed of the volumes' room.
+type Volumes interface {
+	// DiskUsage lists all volumes with their sizes.
+	DiskUsage(ctx context.Context) (volume.DiskUsage, error)
+}
+
+// Cgroups is what is needed of the cgroups.
+type Cgroups interface {
+	Driver() string
+	Version() string
+}
+
+// Events is what is needed of the event bus.
+type Events interface {
+	Subscribe(ctx context.Context, since, until time.Time, f filter.Args) iter.Seq[events.Message]
+	Subscribers() int
+}
+
+// Settings is what GET /info tells of the configuration.
+type Settings struct {
+	// ID of this engine, kept with its data.
+	ID       string
+	DataRoot string
+	Debug    bool
+	Labels   []string
+	// InsecureRegistries are hosts and CIDRs, Mirrors addresses.
+	InsecureRegistries, Mirrors []string
+	LogDriver                   string
+	// SeccompProfile is "" or "builtin", "unconfined", or a path.
+	SeccompProfile  string
+	NoNewPrivileges bool
+	// Runtime is the path of hoy-run.
+	Runtime string
+	// FirewallTable names our nftables table.
+	FirewallTable string
+	// Pools that default networks take their subnets from.
+	Pools []netip.Prefix
+	// Insecure are addresses that plain TCP is served on.
+	Insecure []string
+}
+
+// Deps is everything together. Settings gives those of the moment.
+type Deps struct {
+	Containers Containers
+	Images     Images
+	Volumes    Volumes
+	Cgroups    Cgroups
+	Events     Events
+	Settings   func() Settings
+}
+
+// Service answers. It keeps nothing but what it was given.
+type Service struct{ d Deps }
+
+// New makes the service.
+func New(d Deps) *Service { return &Service{d} }
+
+// Events yields what happens, see [request.Events].
+func (s *Service) Events(ctx context.Context, opt request.Events) iter.Seq[events.Message] {
+	return s.d.Events.Subscribe(ctx, opt.Since, opt.Until, opt.Filters)
+}
+
+// DiskUsage counts what is asked for; the lists are there where Verbose is set.
+func (s *Service) DiskUsage(ctx context.Context, opt request.Usage) (*system.DiskUsage, error) {
+	all := !opt.Containers && !opt.Images && !opt.Volumes && !opt.BuildCache
+	var usage system.DiskUsage
+	var err error
+	if all || opt.Images {
+		if usage.ImageUsage, err = s.d.Images.DiskUsage(ctx, opt.Verbose); err != nil {
+			return nil, err
+		}
+	}
+	if all || opt.Containers {
+		if usage.ContainerUsage, err = s.containerUsage(ctx, opt.Verbose); err != nil {
+			return nil, err
+		}
+	}
+	if all || opt.Volumes {
+		v, err := s.d.Volumes.DiskUsage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !opt.Verbose {
+			v.Items = nil
+		}
+		usage.VolumeUsage = &v
+	}
+	if all || opt.BuildCache {
+		// Nothing is built here yet, so nothing is kept for building.
+		usage.BuildCacheUsage = &build.DiskUsage{}
+	}
+	return &usage, nil
+}
+
+func (s *Service) containerUsage(ctx context.Context, verbose bool) (*container.DiskUsage, error) {
+	all, err := s.d.Containers.List(ctx, request.List{All: true, Size: true})
+	if err != nil {
+		return nil, err
+	}
+	u := &container.DiskUsage{TotalCount: int64(len(all))}
+	for _, c := range all {
+		u.TotalSize += c.SizeRw
+		switch c.State {
+		case container.StateRunning, container.StatePaused, container.StateRestarting:
+			u.ActiveCount++
+		default:
+			u.Reclaimable += c.SizeRw
+		}
+	}
+	if verbose {
+		u.Items = all
+	}
+	return u, nil
+}
