@@ -34,18 +34,6 @@ type Client struct {
 	err     error // why the connection ended
 }
 
-// signalBody and the like are the bodies of the requests that have no exported type.
-type signalBody struct {
-	ID     ProcessID `json:"id"`
-	Signal int       `json:"signal"`
-}
-
-type resizeBody struct {
-	ID     ProcessID `json:"id"`
-	Height uint32    `json:"height"`
-	Width  uint32    `json:"width"`
-}
-
 // newClient says hello and starts to read. It takes over conn, also on failure.
 func newClient(ctx context.Context, conn *wire.Conn, log *slog.Logger) (*Client, error) {
 	c := &Client{
@@ -87,13 +75,13 @@ func (c *Client) Start(ctx context.Context, req StartRequest) (Started, error) {
 // Signal sends sig to the process itself, through its pidfd.
 // errdefs.ErrNotFound means that it has ended or was never started.
 func (c *Client) Signal(ctx context.Context, id ProcessID, sig syscall.Signal) error {
-	return c.call(ctx, wire.OpSignal, signalBody{ID: id, Signal: int(sig)}, nil)
+	return c.call(ctx, wire.OpSignal, SignalBody{ID: id, Signal: int(sig)}, nil)
 }
 
 // Resize sets the size of the process's terminal in characters.
 // errdefs.ErrFailedPrecondition means that it has none.
 func (c *Client) Resize(ctx context.Context, id ProcessID, height, width uint32) error {
-	return c.call(ctx, wire.OpResize, resizeBody{ID: id, Height: height, Width: width}, nil)
+	return c.call(ctx, wire.OpResize, ResizeBody{ID: id, Height: height, Width: width}, nil)
 }
 
 // Attach connects to the process's streams. What is read is framed as

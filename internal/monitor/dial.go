@@ -59,9 +59,19 @@ func Dial(ctx context.Context, opt Options) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTime)
 	defer cancel()
 	conn, err := connect(opt.Socket)
+	if err == nil {
+		c, err := newClient(ctx, conn, opt.Log)
+		if !errdefs.IsUnavailable(err) {
+			return c, err
+		}
+		// It was about to shut down when we came.
+	}
+	if err == nil {
+		if conn, err = connect(opt.Socket); err == nil {
+			return newClient(ctx, conn, opt.Log)
+		}
+	}
 	switch {
-	case err == nil:
-		return newClient(ctx, conn, opt.Log)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
 	default:
 		return nil, fmt.Errorf("monitor: connect to %s: %w", opt.Socket, err)

@@ -25,7 +25,7 @@ const maxLog = 1 << 20
 
 // spawn starts the monitor. The caller holds the lock.
 func spawn(opt Options) error {
-	listener, err := listen(opt.Socket)
+	listener, err := Listen(opt.Socket)
 	if err != nil {
 		return err
 	}
@@ -63,8 +63,9 @@ func spawn(opt Options) error {
 	return nil
 }
 
-// listen replaces a socket that nobody answers at.
-func listen(path string) (*os.File, error) {
+// Listen makes the monitor's socket, 0600 and non-blocking, in place of one that
+// nobody answers at.
+func Listen(path string) (*os.File, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

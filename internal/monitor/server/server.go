@@ -1,0 +1,205 @@
+// Package server is the monitor itself: the parent of every container's
+// processes. It starts them, holds their streams and logs, reaps them, and
+// tells every connected daemon how they ended. It decides nothing.
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/monitor"
+	"hoy/internal/monitor/wire"
+	"hoy/internal/runtime"
+)
+
+// Starter starts processes as children of this one.
+type Starter interface {
+	// Start starts a container's first process. Its error is a
+	// *runtime.StartError where the start itself failed.
+	Start(l *runtime.Launch) (*runtime.Process, error)
+	// StartExec starts a further process in a container.
+	StartExec(e *runtime.Exec) (*runtime.Process, error)
+}
+
+// Options of Serve.
+type Options struct {
+	// Socket is where daemons connect.
+	Socket string
+	// ExecRoot is the directory for the records of exits.
+	ExecRoot string
+	// ListenFD, where more than 2, is an inherited socket that listens at Socket already.
+	ListenFD int
+	// Starter is internal/runtime outside of tests.
+	Starter Starter
+	Log     *slog.Logger
+}
+
+// quiet is how long nothing must have been started before unused memory is
+// given back to the system.
+const quiet = 2 * time.Second
+
+// Server serves daemons.
+type Server struct {
+	opt   Options
+	log   *slog.Logger
+	table *table
+	quit  chan struct{} // closed by a granted shutdown
+	trim  *time.Timer
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+}
+
+// Serve answers daemons until one of them asks for shutdown while no process runs.
+func Serve(opt Options) error {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(opt.ExecRoot, 0o711); err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	alive, err := claim(filepath.Join(opt.ExecRoot, "monitor.pid"))
+	if err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	defer alive.Close()
+	listener, err := listener(opt)
+	if err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	defer listener.Close()
+	s, err := newServer(opt)
+	if err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	go func() {
+		<-s.quit
+		// Before the listener closes: who finds a socket finds a monitor.
+		_ = os.Remove(opt.Socket)
+		_ = listener.Close()
+	}()
+	opt.Log.Info("the monitor is ready", "pid", os.Getpid(), "version", monitor.Version(), "socket", opt.Socket)
+	err = s.accept(listener)
+	s.closeConns()
+	return err
+}
+
+func newServer(opt Options) (*Server, error) {
+	exits, err := openExits(filepath.Join(opt.ExecRoot, "exits"), opt.Log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opt: opt, log: opt.Log, quit: make(chan struct{}), conns: map[*conn]struct{}{}}
+	s.table = newTable(opt.Starter, exits, opt.Log, s.announce)
+	s.trim = time.AfterFunc(quiet, debug.FreeOSMemory)
+	return s, nil
+}
+
+// claim makes sure that one monitor serves the directory. Closing the file gives it back.
+func claim(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s is held by another monitor, whose socket is gone: %w", path, err)
+	}
+	_ = f.Truncate(0)
+	_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
+	return f, nil
+}
+
+// listener returns the listening socket in non-blocking mode.
+func listener(opt Options) (*os.File, error) {
+	if opt.ListenFD <= 2 {
+		return monitor.Listen(opt.Socket)
+	}
+	unix.CloseOnExec(opt.ListenFD)
+	if err := unix.SetNonblock(opt.ListenFD, true); err != nil {
+		return nil, fmt.Errorf("listening socket %d: %w", opt.ListenFD, err)
+	}
+	return os.NewFile(uintptr(opt.ListenFD), opt.Socket), nil
+}
+
+// accept serves connections until the listener is closed.
+func (s *Server) accept(listener *os.File) error {
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for {
+		var fd int
+		var opErr error
+		err := raw.Read(func(l uintptr) bool {
+			fd, _, opErr = unix.Accept4(int(l), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			return opErr != unix.EAGAIN
+		})
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return nil
+		case err != nil:
+			return err
+		case opErr != nil:
+			// Out of descriptors or memory, or a client that was gone at once.
+			s.log.Error("accept failed", "error", opErr)
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-s.quit:
+				return nil
+			}
+			continue
+		}
+		w, err := wire.NewConn(fd)
+		if err != nil {
+			s.log.Error("connection refused", "error", err)
+			continue
+		}
+		if err := wire.CheckPeer(w); err != nil {
+			s.log.Warn("connection refused", "error", err)
+			_ = w.Close()
+			continue
+		}
+		s.serve(w)
+	}
+}
+
+// serve begins to answer one connection.
+func (s *Server) serve(w *wire.Conn) {
+	c := newConn(s, w)
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	go func() {
+		c.run()
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	}()
+}
+
+func (s *Server) closeConns() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		_ = c.wire.Close()
+	}
+}
+
+// announce tells every connected daemon of an exit.
+func (s *Server) announce(e monitor.Exit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.push(e)
+	}
+	s.trim.Reset(quiet)
+}

@@ -1,0 +1,345 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/log/jsonfile"
+	"hoy/internal/monitor"
+	"hoy/internal/monitor/stdio"
+	"hoy/internal/runtime"
+)
+
+// drainTime bounds the wait for output that another process may still write
+// after the one that counts has ended.
+const drainTime = 2 * time.Second
+
+// process is one started, or being started, process.
+type process struct {
+	id      monitor.ProcessID
+	started monitor.Started // zero while being started
+	streams *stdio.Streams  // nil for one that ended before this monitor began
+	pidFD   *os.File
+	exit    *monitor.Exit // nil while it runs or its output is drained
+}
+
+// table holds the processes by id.
+type table struct {
+	starter  Starter
+	exits    *exits
+	log      *slog.Logger
+	announce func(monitor.Exit)
+
+	mu        sync.Mutex
+	processes map[monitor.ProcessID]*process
+	// pending are streams that were attached to before the start.
+	pending map[monitor.ProcessID]*stdio.Streams
+	closed  bool
+}
+
+func newTable(starter Starter, exits *exits, log *slog.Logger, announce func(monitor.Exit)) *table {
+	t := &table{
+		starter: starter, exits: exits, log: log, announce: announce,
+		processes: map[monitor.ProcessID]*process{},
+		pending:   map[monitor.ProcessID]*stdio.Streams{},
+	}
+	for _, state := range exits.load() {
+		t.processes[state.ID] = &process{id: state.ID, started: state.Started, exit: state.Exit}
+	}
+	return t
+}
+
+// start starts a process and returns when it runs.
+func (t *table) start(req *monitor.StartRequest) (monitor.Started, error) {
+	if err := checkStart(req); err != nil {
+		return monitor.Started{}, err
+	}
+	p, err := t.reserve(req)
+	if err != nil {
+		return monitor.Started{}, err
+	}
+	started, err := t.launch(p, req)
+	if err != nil {
+		t.mu.Lock()
+		delete(t.processes, p.id)
+		t.mu.Unlock()
+		p.streams.Abort()
+		return monitor.Started{}, err
+	}
+	return started, nil
+}
+
+func checkStart(req *monitor.StartRequest) error {
+	if err := checkID(req.ID); err != nil {
+		return err
+	}
+	if (req.Launch == nil) == (req.Exec == nil) {
+		return fmt.Errorf("start %s: exactly one of launch and exec must be given: %w", name(req.ID), errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+// streamsConfig is what the request says; a command run in a container always
+// has its input closed with the first client, as in Docker.
+func streamsConfig(id monitor.ProcessID, cfg monitor.Stdio) monitor.Stdio {
+	cfg.StdinOnce = cfg.StdinOnce || id.Exec != ""
+	return cfg
+}
+
+// reserve takes the id, with the streams that clients wait at, or new ones.
+func (t *table) reserve(req *monitor.StartRequest) (*process, error) {
+	cfg := streamsConfig(req.ID, req.Stdio)
+	fresh, err := stdio.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{id: req.ID, streams: fresh}
+	t.mu.Lock()
+	old := t.processes[p.id]
+	waiting := t.pending[p.id]
+	switch {
+	case t.closed:
+		err = fmt.Errorf("start %s: the monitor is shutting down: %w", name(p.id), errdefs.ErrUnavailable)
+	case old != nil && old.exit == nil:
+		err = fmt.Errorf("start %s: it is running: %w", name(p.id), errdefs.ErrAlreadyExists)
+	case waiting != nil && waiting.Config() != cfg:
+		err = fmt.Errorf("start %s: streams %+v, but %+v when attached to: %w", name(p.id), cfg, waiting.Config(), errdefs.ErrInvalidArgument)
+	default:
+		if waiting != nil {
+			p.streams = waiting
+			delete(t.pending, p.id)
+		}
+		t.processes[p.id] = p
+	}
+	t.mu.Unlock()
+	if p.streams != fresh || err != nil {
+		fresh.Abort()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		t.exits.remove(p.id)
+	}
+	return p, nil
+}
+
+// launch opens the log, starts the process and begins to read and to wait.
+func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, error) {
+	log, err := openLog(req)
+	if err != nil {
+		return monitor.Started{}, err
+	}
+	var child *runtime.Process
+	if req.Launch != nil {
+		req.Launch.Stdio = p.streams.Child()
+		child, err = t.starter.Start(req.Launch)
+	} else {
+		req.Exec.Stdio = p.streams.Child()
+		child, err = t.starter.StartExec(req.Exec)
+	}
+	if err != nil {
+		if log != nil {
+			_ = log.Close()
+		}
+		return monitor.Started{}, err
+	}
+	started := monitor.Started{Pid: child.Pid, StartTime: startTime(child.Pid), At: time.Now().UTC()}
+	if err := p.streams.Begin(child.Console, log); err != nil {
+		t.log.Error("the streams of a process cannot be read", "process", name(p.id), "error", err)
+	}
+	t.mu.Lock()
+	p.started, p.pidFD = started, child.PidFD
+	t.mu.Unlock()
+	go t.wait(p)
+	return started, nil
+}
+
+func openLog(req *monitor.StartRequest) (*jsonfile.Writer, error) {
+	if req.Log == nil || req.Log.Driver == "none" || req.Log.Path == "" {
+		return nil, nil
+	}
+	w, err := jsonfile.NewWriter(*req.Log)
+	if err != nil {
+		return nil, &runtime.StartError{Step: "open log", Err: err}
+	}
+	return w, nil
+}
+
+// wait reaps the process, has its output drained and makes its end known.
+func (t *table) wait(p *process) {
+	exit := monitor.Exit{ID: p.id}
+	var err error
+	exit.Code, exit.Signal, err = reap(p.pidFD)
+	if err != nil {
+		t.log.Error("a process cannot be waited for", "process", name(p.id), "pid", p.started.Pid, "error", err)
+		exit.Code = 255
+	}
+	exit.At = time.Now().UTC()
+	_ = p.pidFD.Close()
+	p.streams.Drain(drainTime)
+	if dropped := p.streams.Dropped(); dropped > 0 {
+		t.log.Warn("log records were dropped: no space left on the disk", "process", name(p.id), "records", dropped)
+	}
+	t.exits.write(monitor.ProcessState{ID: p.id, Started: p.started, Exit: &exit})
+	t.mu.Lock()
+	p.exit, p.streams, p.pidFD = &exit, nil, nil
+	t.mu.Unlock()
+	t.announce(exit)
+}
+
+// running returns a process that has been started and not been reaped.
+func (t *table) running(id monitor.ProcessID) (pidFD *os.File, streams *stdio.Streams, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.processes[id]
+	if p == nil || p.pidFD == nil {
+		return nil, nil, fmt.Errorf("%s is not running: %w", name(id), errdefs.ErrNotFound)
+	}
+	return p.pidFD, p.streams, nil
+}
+
+func (t *table) signal(id monitor.ProcessID, sig syscall.Signal) error {
+	pidFD, _, err := t.running(id)
+	if err != nil {
+		return err
+	}
+	var opErr error
+	raw, err := pidFD.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { opErr = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	}
+	switch {
+	case err != nil || errors.Is(opErr, unix.ESRCH): // reaped meanwhile
+		return fmt.Errorf("%s is not running: %w", name(id), errdefs.ErrNotFound)
+	case errors.Is(opErr, unix.EINVAL):
+		return fmt.Errorf("signal %d does not exist: %w", int(sig), errdefs.ErrInvalidArgument)
+	case opErr != nil:
+		return fmt.Errorf("signal %s: %w", name(id), opErr)
+	}
+	return nil
+}
+
+func (t *table) resize(id monitor.ProcessID, height, width uint32) error {
+	_, streams, err := t.running(id)
+	if err != nil {
+		return err
+	}
+	return streams.Resize(height, width)
+}
+
+// attach connects to a process, or makes the streams of one to be started.
+func (t *table) attach(req *monitor.AttachRequest) (*os.File, error) {
+	if err := checkID(req.ID); err != nil {
+		return nil, err
+	}
+	fresh, err := stdio.New(streamsConfig(req.ID, req.Stdio))
+	if err != nil {
+		return nil, err
+	}
+	fresh.OnIdle(func() { t.abandon(req.ID, fresh) })
+	t.mu.Lock()
+	streams, p := fresh, t.processes[req.ID]
+	switch {
+	case p != nil && p.exit != nil:
+		err = fmt.Errorf("attach: %s has ended: %w", name(req.ID), errdefs.ErrNotFound)
+	case p != nil:
+		streams = p.streams
+	case t.pending[req.ID] != nil:
+		streams = t.pending[req.ID]
+	default:
+		t.pending[req.ID] = fresh
+	}
+	t.mu.Unlock()
+	if streams != fresh || err != nil {
+		fresh.Abort()
+	}
+	if err != nil {
+		return nil, err
+	}
+	file, err := streams.Attach(req.Stdin, req.Stdout, req.Stderr)
+	if err != nil && streams == fresh {
+		t.abandon(req.ID, fresh)
+	}
+	return file, err
+}
+
+// abandon gives up streams that nobody waits at any more and that no process took.
+func (t *table) abandon(id monitor.ProcessID, s *stdio.Streams) {
+	t.mu.Lock()
+	ours := t.pending[id] == s && s.Idle()
+	if ours {
+		delete(t.pending, id)
+	}
+	t.mu.Unlock()
+	if ours {
+		s.Abort()
+	}
+}
+
+// list returns what runs and what is not forgotten; a process that is still
+// being started is not yet one.
+func (t *table) list() []monitor.ProcessState {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]monitor.ProcessState, 0, len(t.processes))
+	for _, p := range t.processes {
+		if p.started.Pid != 0 {
+			list = append(list, monitor.ProcessState{ID: p.id, Started: p.started, Exit: p.exit})
+		}
+	}
+	slices.SortFunc(list, func(a, b monitor.ProcessState) int {
+		return cmp.Or(cmp.Compare(a.ID.Container, b.ID.Container), cmp.Compare(a.ID.Exec, b.ID.Exec))
+	})
+	return list
+}
+
+func (t *table) forget(id monitor.ProcessID) error {
+	t.mu.Lock()
+	p := t.processes[id]
+	running := p != nil && p.exit == nil
+	if p != nil && !running {
+		delete(t.processes, id)
+	}
+	t.mu.Unlock()
+	if running {
+		return fmt.Errorf("cannot forget %s: it is running: %w", name(id), errdefs.ErrFailedPrecondition)
+	}
+	if p != nil {
+		t.exits.remove(id)
+	}
+	return nil
+}
+
+// close refuses further starts, if nothing runs.
+func (t *table) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	running := 0
+	for _, p := range t.processes {
+		if p.exit == nil {
+			running++
+		}
+	}
+	if running > 0 {
+		return fmt.Errorf("the monitor holds %d running processes: %w", running, errdefs.ErrFailedPrecondition)
+	}
+	t.closed = true
+	return nil
+}
+
+func (t *table) isClosed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
+}
