@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
+	"strings"
 	"syscall"
+
+	"hoy/internal/runtime/program"
 )
 
 // StartError says at which step of a start the kernel refused, and why.
@@ -31,5 +35,47 @@ func (e *StartError) ExitCode() int {
 		return 127
 	default:
 		return 126
+	}
+}
+
+// reason is a cause in the words that people know from the Docker command line;
+// it still is the kernel's errno to errors.Is.
+type reason struct {
+	text  string
+	errno syscall.Errno
+}
+
+func (r *reason) Error() string { return r.text }
+
+func (r *reason) Unwrap() error { return r.errno }
+
+// startError tells a command that cannot run from everything else.
+func startError(err error) *StartError {
+	fault, ok := errors.AsType[*program.Fault](err)
+	if !ok {
+		return fail("start process", err)
+	}
+	verb, object, _ := strings.Cut(fault.Step, " ")
+	name, quoted := strconv.Unquote(object)
+	switch {
+	case verb == "exec:" && quoted == nil:
+		return &StartError{Step: "exec: " + object, Err: lookReason(name, fault.Errno), Exec: true}
+	case verb == "exec" && fault.Call == "execve":
+		return &StartError{Step: fault.Step, Err: fault.Errno, Exec: true}
+	default:
+		return &StartError{Step: fault.Step, Err: fault.Errno}
+	}
+}
+
+// lookReason is why a command was not found, as Go's own look-up would say it.
+func lookReason(name string, errno syscall.Errno) error {
+	if !strings.Contains(name, "/") {
+		return &reason{"executable file not found in $PATH", syscall.ENOENT}
+	}
+	switch errno {
+	case syscall.EISDIR, syscall.EACCES:
+		return errno
+	default:
+		return &reason{"stat " + name + ": " + errno.Error(), errno}
 	}
 }

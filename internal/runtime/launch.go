@@ -6,15 +6,13 @@ import (
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"hoy/internal/runtime/rootfs"
 )
 
 // RootMount is one mount of a root file system, in the form that snapshotters
 // give it (fstab style: Type "overlay", Options "lowerdir=…"; Type "bind").
-type RootMount struct {
-	Type    string   `json:"type"`
-	Source  string   `json:"source"`
-	Options []string `json:"options,omitempty"`
-}
+type RootMount = rootfs.Source
 
 // Launch is everything that the first process of a container needs. It travels
 // as JSON; open files travel beside it.
@@ -84,4 +82,7 @@ type Process struct {
 	PidFD *os.File
 	// Console is the terminal's master side; nil where there is none.
 	Console *os.File
+	// Warnings say what was asked for and could not be had on this machine,
+	// and what was done instead.
+	Warnings []string
 }

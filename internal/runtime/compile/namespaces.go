@@ -1,0 +1,183 @@
+package compile
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/program"
+)
+
+// CloneFlags are the bits of clone(2) by namespace type.
+var CloneFlags = map[specs.LinuxNamespaceType]uint64{
+	specs.PIDNamespace:     unix.CLONE_NEWPID,
+	specs.NetworkNamespace: unix.CLONE_NEWNET,
+	specs.MountNamespace:   unix.CLONE_NEWNS,
+	specs.IPCNamespace:     unix.CLONE_NEWIPC,
+	specs.UTSNamespace:     unix.CLONE_NEWUTS,
+	specs.UserNamespace:    unix.CLONE_NEWUSER,
+	specs.CgroupNamespace:  unix.CLONE_NEWCGROUP,
+}
+
+// flagNames are the same bits for text.
+var flagNames = []program.Bit{
+	{Value: unix.CLONE_NEWUSER, Name: "CLONE_NEWUSER"}, {Value: unix.CLONE_NEWPID, Name: "CLONE_NEWPID"},
+	{Value: unix.CLONE_NEWNS, Name: "CLONE_NEWNS"}, {Value: unix.CLONE_NEWNET, Name: "CLONE_NEWNET"},
+	{Value: unix.CLONE_NEWIPC, Name: "CLONE_NEWIPC"}, {Value: unix.CLONE_NEWUTS, Name: "CLONE_NEWUTS"},
+	{Value: unix.CLONE_NEWCGROUP, Name: "CLONE_NEWCGROUP"},
+}
+
+// FlagText names the CLONE_NEW… bits of flags.
+func FlagText(flags uint64) string { return program.Words(flags, flagNames) }
+
+// namespaces works out which namespaces are new. Those with a path are joined
+// by the thread that forks, so that here they are neither new nor the host's.
+func (b *builder) namespaces() error {
+	for _, ns := range b.lin.Namespaces {
+		flag, ok := CloneFlags[ns.Type]
+		if !ok {
+			return fmt.Errorf("namespace type %q is not supported", ns.Type)
+		}
+		if flag&b.in.Joined != 0 {
+			continue
+		}
+		if ns.Path == "" {
+			b.res.Flags |= flag
+		} else if ns.Type == specs.MountNamespace || ns.Type == specs.UserNamespace || ns.Type == specs.CgroupNamespace {
+			return fmt.Errorf("joining a %s namespace at start is not supported", ns.Type)
+		}
+	}
+	if b.res.Flags&unix.CLONE_NEWNS == 0 {
+		return fmt.Errorf("a container needs a mount namespace of its own")
+	}
+	if b.res.Flags&unix.CLONE_NEWUSER != 0 && (len(b.lin.UIDMappings) == 0 || len(b.lin.GIDMappings) == 0) {
+		return fmt.Errorf("a user namespace needs uid and gid mappings")
+	}
+	b.res.Sync = b.res.Flags&unix.CLONE_NEWUSER != 0
+	return nil
+}
+
+// cgroups opens the control groups; the child enters them first of all.
+func (b *builder) cgroups() error {
+	if b.in.Cgroups.Unified != "" {
+		b.Step("open cgroup", b.in.Cgroups.Unified)
+		b.res.Unified, b.res.HasUnified = b.FD("unified"), true
+		b.Call(unix.SYS_OPENAT, program.CWD(), program.Str(b.in.Cgroups.Unified),
+			program.Flag(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY")).Into(b.res.Unified)
+	}
+	return nil
+}
+
+// openTasks opens the version 1 task lists in the caller, which sees them.
+func (b *builder) openTasks() []program.Reg {
+	var regs []program.Reg
+	for _, file := range b.in.Cgroups.Tasks {
+		b.Step("open cgroup", path.Dir(file))
+		r := b.FD("tasks" + fmt.Sprint(len(regs)))
+		b.Call(unix.SYS_OPENAT, program.CWD(), program.Str(file),
+			program.Flag(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY")).Into(r)
+		regs = append(regs, r)
+	}
+	return regs
+}
+
+// joinTasks writes the child itself, "0", into the lists. A thread that moves
+// itself by the task list needs no lock over all of the system's threads, which
+// after a pause takes 10 ms and more to get.
+func (b *builder) joinTasks(regs []program.Reg) {
+	for i, r := range regs {
+		b.Step("join cgroup", path.Dir(b.in.Cgroups.Tasks[i]))
+		b.Call(unix.SYS_WRITE, program.R(r), program.Str("0"), program.Num(1))
+	}
+}
+
+// enter begins the child's part: into the cgroups, through the id maps, into a
+// session, and with its root file system in place of the host's.
+func (b *builder) enter() error {
+	tasks := b.openTasks()
+	b.Fork()
+	b.begin(tasks)
+	if b.res.Sync {
+		b.Step("wait for id maps", "")
+		b.Wait()
+		b.becomeRoot()
+	}
+	b.Step("make host mounts private", "")
+	b.Call(unix.SYS_MOUNT, program.Num(0), program.Str("/"), program.Num(0),
+		program.Flag(unix.MS_REC|unix.MS_PRIVATE, "MS_REC|MS_PRIVATE"), program.Num(0))
+	b.attachMask()
+	b.mountOwn()
+	b.Step("pivot to root file system", "")
+	b.oldRoot = b.FD("host")
+	b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/"), program.Flag(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY")).Into(b.oldRoot)
+	b.move(program.R(b.root), program.CWD(), "/")
+	b.Call(unix.SYS_FCHDIR, program.R(b.root))
+	b.Call(unix.SYS_PIVOT_ROOT, program.Str("."), program.Str("."))
+	b.Call(unix.SYS_CHDIR, program.Str("/"))
+	return nil
+}
+
+// begin is what every child does first.
+func (b *builder) begin(tasks []program.Reg) {
+	b.Step("begin", "")
+	// Nobody who shares a pid namespace may look into this copy of the caller.
+	b.Call(unix.SYS_PRCTL, program.Flag(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), program.Num(0))
+	b.Call(unix.SYS_SETSID)
+	b.Call(unix.SYS_UMASK, program.Num(0))
+	// The caller's session keyring stays the caller's. A machine without
+	// keyrings, or out of quota, has nothing to share either.
+	b.Call(unix.SYS_KEYCTL, program.Flag(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), program.Num(0)).Tolerate()
+	b.joinTasks(tasks)
+	if b.proc.OOMScoreAdj != nil {
+		value := fmt.Sprint(*b.proc.OOMScoreAdj)
+		b.Step("set oom_score_adj to", value)
+		fd := b.FD("oom")
+		b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/proc/self/oom_score_adj"), program.Flag(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY")).Into(fd)
+		call := b.Call(unix.SYS_WRITE, program.R(fd), program.Str(value), program.Num(len(value)))
+		if !b.in.CanRaise {
+			call.Tolerate(unix.EACCES, unix.EPERM)
+		}
+	}
+}
+
+// becomeRoot takes the identity of the user namespace's root, whose ids files
+// made from here on carry.
+func (b *builder) becomeRoot() {
+	b.Step("become root of the user namespace", "")
+	b.Call(unix.SYS_SETRESGID, program.Num(0), program.Num(0), program.Num(0))
+	b.Call(unix.SYS_SETRESUID, program.Num(0), program.Num(0), program.Num(0))
+	b.Call(unix.SYS_PRCTL, program.Flag(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), program.Num(0))
+}
+
+// leaveHost lets go of the host's mounts.
+func (b *builder) leaveHost() error {
+	b.Step("detach host mounts", "")
+	b.Call(unix.SYS_FCHDIR, program.R(b.oldRoot))
+	b.Call(unix.SYS_UMOUNT2, program.Str("."), program.Flag(unix.MNT_DETACH, "MNT_DETACH"))
+	b.Call(unix.SYS_CHDIR, program.Str("/"))
+	flags, ok := propagations[b.lin.RootfsPropagation]
+	switch {
+	case b.lin.RootfsPropagation == "":
+	case !ok:
+		return fmt.Errorf("unknown root file system propagation %q", b.lin.RootfsPropagation)
+	case flags&(unix.MS_SHARED|unix.MS_UNBINDABLE) != 0:
+		b.Call(unix.SYS_MOUNT, program.Num(0), program.Str("/"), program.Num(0), program.Flag(flags, strings.ToUpper(b.lin.RootfsPropagation)), program.Num(0))
+	}
+	if b.spec.Root != nil && b.spec.Root.Readonly {
+		b.Step("make root file system read-only", "")
+		b.setattr(program.CWD(), "/", 0, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	}
+	return nil
+}
+
+// move puts the detached mount in from at the path to below dir; an empty to is dir itself.
+func (b *builder) move(from, dir program.Arg, to string) program.Call {
+	flags, text := unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"
+	if to == "" {
+		flags, text = flags|unix.MOVE_MOUNT_T_EMPTY_PATH, text+"|T_EMPTY_PATH"
+	}
+	return b.Call(unix.SYS_MOVE_MOUNT, from, program.Str(""), dir, program.Str(to), program.Flag(flags, text))
+}

@@ -1,0 +1,127 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/compile"
+	"hoy/internal/runtime/program"
+)
+
+// power fills in what the calling process itself may do.
+func power(in *compile.Input) error {
+	own, err := ownCapabilities()
+	if err != nil {
+		return fail("read own capabilities", err)
+	}
+	in.Own = own
+	in.CanRaise = own.Permitted&(1<<unix.CAP_SYS_RESOURCE) != 0
+	in.Limits = func(resource int) uint64 {
+		var lim unix.Rlimit
+		if err := unix.Prlimit(0, resource, nil, &lim); err != nil {
+			return 0
+		}
+		return lim.Max
+	}
+	return nil
+}
+
+// ownCapabilities are read once: a process of ours never changes them.
+var ownCapabilities = sync.OnceValues(func() (compile.Capabilities, error) {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&head, &data[0]); err != nil {
+		return compile.Capabilities{}, fmt.Errorf("capget: %w", err)
+	}
+	c := compile.Capabilities{Permitted: uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32}
+	for n := range 64 {
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+		if err != nil {
+			break
+		}
+		c.Bounding |= uint64(has) << n
+	}
+	return c, nil
+})
+
+// taskLists are the version 1 task lists beside cgroup.procs files.
+func taskLists(procs []string) []string {
+	lists := make([]string, len(procs))
+	for i, file := range procs {
+		lists[i] = filepath.Join(filepath.Dir(file), "tasks")
+	}
+	return lists
+}
+
+// cgroups sorts cgroup.procs files by the version of their hierarchy.
+func cgroups(procs []string) (compile.Cgroups, error) {
+	c := compile.Cgroups{Links: cgroupLinks()}
+	for _, file := range procs {
+		dir := filepath.Dir(file)
+		var fs unix.Statfs_t
+		if err := unix.Statfs(dir, &fs); err != nil {
+			return c, &os.PathError{Op: "statfs", Path: dir, Err: err}
+		}
+		switch {
+		case int64(fs.Type) == unix.CGROUP_SUPER_MAGIC:
+			c.Tasks = append(c.Tasks, filepath.Join(dir, "tasks"))
+		case int64(fs.Type) != unix.CGROUP2_SUPER_MAGIC:
+			return c, fmt.Errorf("%s is not in a cgroup file system", dir)
+		case c.Unified != "":
+			return c, fmt.Errorf("both %s and %s are version 2 cgroups", c.Unified, dir)
+		default:
+			c.Unified = dir
+		}
+	}
+	return c, nil
+}
+
+// cgroupLinks are the links such as cpu -> cpu,cpuacct beside the hierarchies.
+var cgroupLinks = sync.OnceValue(func() map[string]string {
+	links := map[string]string{}
+	entries, err := os.ReadDir("/sys/fs/cgroup")
+	if err != nil {
+		return links
+	}
+	for _, e := range entries {
+		if e.Type()&os.ModeSymlink == 0 {
+			continue
+		}
+		if to, err := os.Readlink(filepath.Join("/sys/fs/cgroup", e.Name())); err == nil && !strings.Contains(to, "/") {
+			links[e.Name()] = to
+		}
+	}
+	return links
+})
+
+// mapIDs writes the maps of a child's user namespace and lets the child go on.
+func mapIDs(child *program.Child, lin *specs.Linux) error {
+	for _, m := range []struct {
+		file string
+		maps []specs.LinuxIDMapping
+	}{{"uid_map", lin.UIDMappings}, {"gid_map", lin.GIDMappings}} {
+		var b strings.Builder
+		for _, l := range m.maps {
+			fmt.Fprintf(&b, "%d %d %d\n", l.ContainerID, l.HostID, l.Size)
+		}
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", child.Pid, m.file), []byte(b.String()), 0); err != nil {
+			return err
+		}
+	}
+	return child.Continue()
+}
+
+func fail(step string, err error) *StartError {
+	var already *StartError
+	if errors.As(err, &already) {
+		return already
+	}
+	return &StartError{Step: step, Err: err}
+}

@@ -1,0 +1,242 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/compile"
+	"hoy/internal/runtime/identity"
+	"hoy/internal/runtime/program"
+	"hoy/internal/runtime/rootfs"
+)
+
+// Start starts the first process of a container. It returns when the process
+// has become its command, or a *StartError; nothing is left behind then.
+func Start(l *Launch) (*Process, error) {
+	if l.Spec == nil || l.Spec.Process == nil || l.Spec.Linux == nil {
+		return nil, fail("read specification", errors.New("it has no process or no linux part"))
+	}
+	root, err := openRoot(l)
+	if err != nil {
+		return nil, fail("prepare root file system", err)
+	}
+	defer root.Close()
+	in, err := launchInput(l, root)
+	if err != nil {
+		return nil, err
+	}
+	if in.Indirect, err = mountPoints(root, l); err != nil {
+		return nil, fail("prepare mount points", err)
+	}
+	res, err := compile.Start(in, false)
+	if err != nil {
+		return nil, fail("read specification", err)
+	}
+	defer res.Program.Close()
+	joins, err := launchJoins(l)
+	if err != nil {
+		return nil, fail("join namespaces", err)
+	}
+	defer joins.close()
+	return launch(res, joins, in.Spec.Linux)
+}
+
+// Plan is the program of a start as text. Nothing is touched; a user's name is
+// not looked up.
+func Plan(l *Launch) (string, error) {
+	if l.Spec == nil || l.Spec.Process == nil || l.Spec.Linux == nil {
+		return "", fail("read specification", errors.New("it has no process or no linux part"))
+	}
+	in := compile.Input{
+		Spec: terminalSize(l.Spec, l.ConsoleSize), Joined: joined(l), Root: -1, Seccomp: l.Seccomp, Reaper: l.Reaper,
+		User: specUser(l.Spec.Process.User), Cgroups: compile.Cgroups{Tasks: taskLists(l.CgroupProcs)},
+		Stdio: stdio(l.Stdio), CanRaise: true, Own: compile.Capabilities{Permitted: ^uint64(0), Bounding: ^uint64(0)},
+	}
+	res, err := compile.Start(in, true)
+	if err != nil {
+		return "", fail("read specification", err)
+	}
+	head := "clone3(" + compile.FlagText(res.Flags) + ")\n"
+	for _, m := range l.Rootfs {
+		head += fmt.Sprintf("root: %s %s %q\n", m.Type, m.Source, m.Options)
+	}
+	if l.User != "" {
+		head += fmt.Sprintf("user: %q, looked up in the root file system\n", l.User)
+	}
+	return head + res.Program.String(), nil
+}
+
+func joined(l *Launch) uint64 {
+	if l.NetNS != nil {
+		return unix.CLONE_NEWNET
+	}
+	return 0
+}
+
+func openRoot(l *Launch) (*os.File, error) {
+	mounts := l.Rootfs
+	if len(mounts) == 0 {
+		if l.Spec.Root == nil || l.Spec.Root.Path == "" {
+			return nil, errors.New("there is none")
+		}
+		mounts = []RootMount{{Type: "rbind", Source: l.Spec.Root.Path}}
+	}
+	// Read-only comes last, by the program: mount points are made before.
+	return rootfs.Mount(mounts, false)
+}
+
+func launchInput(l *Launch, root *os.File) (compile.Input, error) {
+	in := compile.Input{
+		Spec: terminalSize(l.Spec, l.ConsoleSize), Joined: joined(l), Root: int(root.Fd()), Seccomp: l.Seccomp, Reaper: l.Reaper, Stdio: stdio(l.Stdio),
+	}
+	var err error
+	if in.User, err = who(root, l.User, l.Groups, l.Spec.Process.User); err != nil {
+		return in, fail("prepare process", err)
+	}
+	if in.Cgroups, err = cgroups(l.CgroupProcs); err != nil {
+		return in, fail("prepare cgroups", err)
+	}
+	return in, power(&in)
+}
+
+// who is the process's user: what the person wrote, looked up in the root, or
+// else the specification's.
+func who(root *os.File, name string, groups []string, spec specs.User) (identity.User, error) {
+	if name == "" && len(groups) == 0 && spec.UID != 0 {
+		return specUser(spec), nil
+	}
+	if name == "" && spec.GID != 0 {
+		name = fmt.Sprintf("%d:%d", spec.UID, spec.GID)
+	}
+	u, err := identity.Lookup(root, name, groups)
+	if err == nil && name == "" {
+		u.Groups = append(u.Groups, spec.AdditionalGids...)
+	}
+	return u, err
+}
+
+func specUser(u specs.User) identity.User {
+	return identity.User{UID: u.UID, GID: u.GID, Groups: u.AdditionalGids, Home: "/"}
+}
+
+func terminalSize(s *specs.Spec, size specs.Box) *specs.Spec {
+	if size.Height == 0 || size.Width == 0 {
+		return s
+	}
+	spec, process := *s, *s.Process
+	process.ConsoleSize = &size
+	spec.Process = &process
+	return &spec
+}
+
+// stdio are the descriptors of files; -1 asks for the null device of the container.
+func stdio(files [3]*os.File) [3]int {
+	var fds [3]int
+	for i, f := range files {
+		fds[i] = -1
+		if f != nil && !isNull(f) {
+			fds[i] = int(f.Fd())
+		}
+	}
+	return fds
+}
+
+// isNull: the host's null device is replaced by the container's own, so that no
+// descriptor of the host's /dev is inside.
+func isNull(f *os.File) bool {
+	var st unix.Stat_t
+	err := unix.Fstat(int(f.Fd()), &st)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
+}
+
+// mountPoints makes what is missing in the root file system for the mounts that
+// lie directly in it, and says which of all lead through a symbolic link.
+func mountPoints(root *os.File, l *Launch) (map[string]bool, error) {
+	uid, gid := rootOwner(l.Spec.Linux)
+	indirect := map[string]bool{}
+	var above []string
+	for _, m := range compile.Mounts(l.Spec, l.Reaper) {
+		dest := path.Clean("/" + m.Destination)
+		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS}
+		fd, err := unix.Openat2(int(root.Fd()), dest, &how)
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		indirect[dest] = errors.Is(err, unix.ELOOP)
+		if err != nil && !below(dest, above) {
+			if err := mountPoint(root, dest, compile.MountPoint(m), uid, gid); err != nil {
+				return nil, err
+			}
+		}
+		above = append(above, dest)
+	}
+	return indirect, nil
+}
+
+func mountPoint(root *os.File, dest string, file bool, uid, gid int) error {
+	if file {
+		return rootfs.CreateInRoot(root, dest, uid, gid)
+	}
+	dir, err := rootfs.MkdirAllInRoot(root, dest, 0o755, uid, gid)
+	if err != nil {
+		return err
+	}
+	return dir.Close()
+}
+
+func below(dest string, dirs []string) bool {
+	for _, dir := range dirs {
+		if len(dest) > len(dir) && dest[:len(dir)] == dir && dest[len(dir)] == '/' {
+			return true
+		}
+	}
+	return false
+}
+
+// rootOwner is the host's number of the container's root.
+func rootOwner(l *specs.Linux) (uid, gid int) {
+	find := func(maps []specs.LinuxIDMapping) int {
+		for _, m := range maps {
+			if m.ContainerID == 0 && m.Size > 0 {
+				return int(m.HostID)
+			}
+		}
+		return 0
+	}
+	return find(l.UIDMappings), find(l.GIDMappings)
+}
+
+// launch runs a compiled program to its end.
+func launch(res *compile.Result, joins *joins, lin *specs.Linux) (*Process, error) {
+	p := res.Program
+	if err := p.Prepare(); err != nil {
+		return nil, startError(err)
+	}
+	unified := -1
+	if res.HasUnified {
+		unified = p.Value(res.Unified)
+	}
+	child, err := joins.start(func() (*program.Child, error) { return p.Start(res.Flags, unified) })
+	if err != nil {
+		return nil, fail("start process", err)
+	}
+	if res.Sync {
+		if err := mapIDs(child, lin); err != nil {
+			child.Kill()
+			return nil, fail("map ids", err)
+		}
+	}
+	if err := child.Exec(); err != nil {
+		return nil, startError(err)
+	}
+	started := &Process{Pid: child.Pid, PidFD: os.NewFile(uintptr(child.PidFD), "pidfd"), Warnings: res.Warnings}
+	if res.HasConsole {
+		started.Console = os.NewFile(uintptr(p.Take(res.Console)), "console")
+	}
+	return started, nil
+}
