@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"strings"
 )
 
 // MaxBody bounds a JSON body, in bytes. The largest real ones, a container's
@@ -65,10 +66,14 @@ func explain(err error) error {
 		if wrong.Field == "" {
 			return Invalid(fmt.Sprintf("invalid JSON: got %s where %s is expected", wrong.Value, jsonName(wrong.Type)))
 		}
-		return Invalid(fmt.Sprintf("invalid JSON: field %s: got %s where %s is expected", wrong.Field, wrong.Value, jsonName(wrong.Type)))
+		return Invalid(fmt.Sprintf("invalid JSON: field %s: got %s where %s is expected", embedded.Replace(wrong.Field), wrong.Value, jsonName(wrong.Type)))
 	}
 	return Invalid("invalid JSON: " + err.Error())
 }
+
+// embedded are names of Go types that the decoder puts into a field's path and
+// that are not in the JSON.
+var embedded = strings.NewReplacer("CreateRequest.Config.", "", "CreateRequest.", "", "Resources.", "")
 
 // jsonName is a Go type as one who writes JSON knows it.
 func jsonName(t reflect.Type) string {

@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/durable"
+)
+
+// lockRoot makes this the only engine on the data root until the returned file
+// is closed, which the kernel does if nobody else.
+func lockRoot(root string) (*os.File, error) {
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return nil, fmt.Errorf("data root: %w", err)
+	}
+	path := filepath.Join(root, "engine.lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data root: %w", err)
+	}
+	// A flock ends with its open file, however the process ends.
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		holder, _ := os.ReadFile(path)
+		_ = f.Close()
+		return nil, fmt.Errorf("another hoyd (pid %s) uses the data root %s: stop it, or give this one a root of its own with --data-root", strings.TrimSpace(string(holder)), root)
+	}
+	if err == nil {
+		err = errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n"))
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return f, nil
+}
+
+func writeAt(f *os.File, text string) error {
+	_, err := f.WriteAt([]byte(text), 0)
+	return err
+}
+
+// writePidfile records our pid; one of a living hoyd is refused.
+func writePidfile(path string) error {
+	if old, err := os.ReadFile(path); err == nil {
+		pid, err := strconv.Atoi(strings.TrimSpace(string(old)))
+		if err == nil && pid > 0 && pid != os.Getpid() && isDaemon(pid) {
+			return fmt.Errorf("pid file %s: hoyd with pid %d is still running: stop it, or choose another file with --pidfile", path, pid)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("pid file: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("pid file: %w", err)
+	}
+	return durable.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
+}
+
+// isDaemon says whether the process is a daemon as this one: the number of one
+// that ended may long be another program's.
+func isDaemon(pid int) bool {
+	theirs, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return false
+	}
+	ours, err := os.ReadFile("/proc/self/comm")
+	return err == nil && string(theirs) == string(ours)
+}
+
+// removePidfile removes the file where it is still ours.
+func removePidfile(path string) {
+	if text, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(os.Getpid()) {
+		_ = os.Remove(path)
+	}
+}
+
+// engineID is this engine's name among all, kept with its data.
+func engineID(root string) (string, error) {
+	path := filepath.Join(root, "engine-id")
+	if old, err := os.ReadFile(path); err == nil && len(strings.TrimSpace(string(old))) == 36 {
+		return strings.TrimSpace(string(old)), nil
+	}
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	// RFC 9562, version 4.
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	id := fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return id, durable.WriteFile(path, []byte(id+"\n"), 0o600)
+}
+
+// descriptors is how many files the table has room for from the start.
+const descriptors = 4096
+
+// growTable makes the process's table of files large while it has few threads:
+// growing it later stops the growing thread for an RCU grace period, each time
+// in the middle of somebody's start.
+func growTable() {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur < 64 {
+		return
+	}
+	high := int(min(limit.Cur, descriptors)) - 1
+	// F_DUPFD takes the first free number from high on, so none that is in use.
+	if fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, high); err == nil {
+		_ = unix.Close(fd)
+	}
+}
