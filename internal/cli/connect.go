@@ -83,14 +83,18 @@ func (a *App) newClient() (client.APIClient, error) {
 		return nil, err
 	}
 	transport := &http.Transport{MaxIdleConns: 6, IdleConnTimeout: 30 * time.Second}
+	scheme := "http"
 	if a.useTLS() && strings.HasPrefix(host, "tcp://") {
 		if transport.TLSClientConfig, err = a.tlsConfig(); err != nil {
 			return nil, err
 		}
+		scheme = "https"
 	}
 	opts := []client.Opt{
 		client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}),
 		client.WithHost(host),
+		// The client's own guess takes the copy it makes of any transport for one with TLS.
+		client.WithScheme(scheme),
 		client.WithAPIVersionFromEnv(),
 		client.WithUserAgent("hoy/" + version.Version),
 	}
