@@ -1,8 +1,141 @@
 package runtime
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 
-// StartExec starts a further process in a running container.
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/compile"
+)
+
+// StartExec starts a further process in a running container. It returns when
+// the process has become its command, or a *StartError; nothing is left behind
+// then.
 func StartExec(e *Exec) (*Process, error) {
-	return nil, fail("exec", errors.ErrUnsupported)
+	if e.Process == nil {
+		return nil, fail("read specification", errors.New("it has no process"))
+	}
+	t, err := openTarget(e)
+	if err != nil {
+		return nil, fail("find container's process", err)
+	}
+	defer t.close()
+	in := compile.ExecInput{
+		Input: compile.Input{
+			Spec: withProcess(&specs.Spec{Process: e.Process}, e.ConsoleSize, t.oom),
+			Root: int(t.root.Fd()), Seccomp: e.Seccomp, Stdio: stdio(e.Stdio),
+		},
+		PidFD: int(t.pidfd.Fd()), Join: t.join, UIDMappings: t.uidMap,
+	}
+	if in.User, err = who(t.root, e.User, e.Groups, e.Process.User); err != nil {
+		return nil, fail("prepare process", err)
+	}
+	if in.Cgroups, err = cgroups(e.CgroupProcs); err != nil {
+		return nil, fail("prepare cgroups", err)
+	}
+	if err := power(&in.Input); err != nil {
+		return nil, err
+	}
+	res, err := compile.Exec(in, false)
+	if err != nil {
+		return nil, fail("read specification", err)
+	}
+	defer res.Program.Close()
+	return launch(res, &t.joins, new(specs.Linux))
+}
+
+// target is the container's first process, held so that its number cannot
+// come to mean another.
+type target struct {
+	pidfd  *os.File
+	root   *os.File
+	join   uint64
+	joins  joins
+	oom    int
+	uidMap []specs.LinuxIDMapping
+}
+
+func (t *target) close() {
+	if t.root != nil {
+		_ = t.root.Close()
+	}
+	_ = t.pidfd.Close()
+}
+
+func openTarget(e *Exec) (*target, error) {
+	fd, err := unix.PidfdOpen(e.Target, 0)
+	if err != nil {
+		return nil, fmt.Errorf("pid %d: %w", e.Target, err)
+	}
+	t := &target{pidfd: os.NewFile(uintptr(fd), "pidfd")}
+	for _, typ := range e.Namespaces {
+		flag, ok := compile.CloneFlags[typ]
+		if !ok {
+			t.close()
+			return nil, fmt.Errorf("namespace type %q is not supported", typ)
+		}
+		t.join |= flag
+	}
+	if t.join&unix.CLONE_NEWPID != 0 {
+		t.join &^= unix.CLONE_NEWPID
+		t.joins.list = []join{{unix.CLONE_NEWPID, "pid", t.pidfd, false}}
+	}
+	if t.join&unix.CLONE_NEWNS == 0 {
+		t.close()
+		return nil, errors.New("the container has no mount namespace of its own")
+	}
+	if err := t.read(e.Target); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// read takes what /proc says of the process, and then makes sure that it was
+// this process all the time.
+func (t *target) read(pid int) error {
+	dir := "/proc/" + strconv.Itoa(pid)
+	fd, err := unix.Open(dir+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: dir + "/root", Err: err}
+	}
+	t.root = os.NewFile(uintptr(fd), "root")
+	oom, err := os.ReadFile(dir + "/oom_score_adj")
+	if err != nil {
+		return err
+	}
+	if t.oom, err = strconv.Atoi(strings.TrimSpace(string(oom))); err != nil {
+		return fmt.Errorf("%s/oom_score_adj: %w", dir, err)
+	}
+	if t.join&unix.CLONE_NEWUSER != 0 {
+		if t.uidMap, err = readMap(dir + "/uid_map"); err != nil {
+			return err
+		}
+	}
+	if err := unix.PidfdSendSignal(int(t.pidfd.Fd()), 0, nil, 0); err != nil {
+		return fmt.Errorf("pid %d: %w", pid, err)
+	}
+	return nil
+}
+
+func readMap(file string) ([]specs.LinuxIDMapping, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var maps []specs.LinuxIDMapping
+	for line := range strings.Lines(string(data)) {
+		var m specs.LinuxIDMapping
+		if _, err := fmt.Sscan(line, &m.ContainerID, &m.HostID, &m.Size); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		maps = append(maps, m)
+	}
+	return slices.Clip(maps), nil
 }

@@ -53,7 +53,7 @@ func Plan(l *Launch) (string, error) {
 		return "", fail("read specification", errors.New("it has no process or no linux part"))
 	}
 	in := compile.Input{
-		Spec: terminalSize(l.Spec, l.ConsoleSize), Joined: joined(l), Root: -1, Seccomp: l.Seccomp, Reaper: l.Reaper,
+		Spec: withProcess(l.Spec, l.ConsoleSize, 0), Joined: joined(l), Root: -1, Seccomp: l.Seccomp, Reaper: l.Reaper,
 		User: specUser(l.Spec.Process.User), Cgroups: compile.Cgroups{Tasks: taskLists(l.CgroupProcs)},
 		Stdio: stdio(l.Stdio), CanRaise: true, Own: compile.Capabilities{Permitted: ^uint64(0), Bounding: ^uint64(0)},
 	}
@@ -92,7 +92,7 @@ func openRoot(l *Launch) (*os.File, error) {
 
 func launchInput(l *Launch, root *os.File) (compile.Input, error) {
 	in := compile.Input{
-		Spec: terminalSize(l.Spec, l.ConsoleSize), Joined: joined(l), Root: int(root.Fd()), Seccomp: l.Seccomp, Reaper: l.Reaper, Stdio: stdio(l.Stdio),
+		Spec: withProcess(l.Spec, l.ConsoleSize, 0), Joined: joined(l), Root: int(root.Fd()), Seccomp: l.Seccomp, Reaper: l.Reaper, Stdio: stdio(l.Stdio),
 	}
 	var err error
 	if in.User, err = who(root, l.User, l.Groups, l.Spec.Process.User); err != nil {
@@ -124,12 +124,16 @@ func specUser(u specs.User) identity.User {
 	return identity.User{UID: u.UID, GID: u.GID, Groups: u.AdditionalGids, Home: "/"}
 }
 
-func terminalSize(s *specs.Spec, size specs.Box) *specs.Spec {
-	if size.Height == 0 || size.Width == 0 {
-		return s
-	}
+// withProcess is s with the terminal's size, and with a defined oom_score_adj:
+// the calling process may have one that protects it, which is not the container's.
+func withProcess(s *specs.Spec, size specs.Box, oom int) *specs.Spec {
 	spec, process := *s, *s.Process
-	process.ConsoleSize = &size
+	if size.Height > 0 && size.Width > 0 {
+		process.ConsoleSize = &size
+	}
+	if process.OOMScoreAdj == nil {
+		process.OOMScoreAdj = &oom
+	}
 	spec.Process = &process
 	return &spec
 }

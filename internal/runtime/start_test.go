@@ -89,7 +89,7 @@ func overlayOn(tb testing.TB, dir string) []RootMount {
 		must(tb, os.Mkdir(filepath.Join(own, d), 0o755))
 	}
 	return []RootMount{{Type: "overlay", Source: "overlay", Options: []string{
-		"lowerdir=" + dir, "upperdir=" + own + "/upper", "workdir=" + own + "/work", "volatile",
+		"lowerdir=" + dir, "upperdir=" + own + "/upper", "workdir=" + own + "/work",
 	}}}
 }
 

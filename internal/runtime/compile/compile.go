@@ -81,6 +81,7 @@ type builder struct {
 	hasProc bool
 	mask    program.Reg
 	slave   program.Reg
+	userns  bool // the process is in a user namespace of the container's
 	hows    map[how]*unix.OpenHow
 	mounts  []*mount
 	fsbuf   *unix.Statfs_t

@@ -193,7 +193,7 @@ func (b *builder) newFS(m *mount, typ string) error {
 		}
 		b.config(fs, key, value)
 	}
-	if typ == "tmpfs" && b.res.Flags&unix.CLONE_NEWUSER != 0 {
+	if typ == "tmpfs" && b.userns {
 		b.ownTmpfs(fs, m.opt.data)
 	}
 	b.Call(unix.SYS_FSCONFIG, program.R(fs), program.Flag(unix.FSCONFIG_CMD_CREATE, "CREATE"), program.Num(0), program.Num(0), program.Num(0))
@@ -336,7 +336,7 @@ func sortedKeys(m map[string]string) []string {
 
 // hostID is the host's number for an id of the container.
 func (b *builder) hostID(group bool, id uint32) uint32 {
-	if b.res.Flags&unix.CLONE_NEWUSER == 0 {
+	if !b.userns {
 		return id
 	}
 	maps := b.lin.UIDMappings

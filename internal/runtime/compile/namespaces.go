@@ -56,7 +56,8 @@ func (b *builder) namespaces() error {
 	if b.res.Flags&unix.CLONE_NEWUSER != 0 && (len(b.lin.UIDMappings) == 0 || len(b.lin.GIDMappings) == 0) {
 		return fmt.Errorf("a user namespace needs uid and gid mappings")
 	}
-	b.res.Sync = b.res.Flags&unix.CLONE_NEWUSER != 0
+	b.userns = b.res.Flags&unix.CLONE_NEWUSER != 0
+	b.res.Sync = b.userns
 	return nil
 }
 

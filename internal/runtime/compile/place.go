@@ -31,7 +31,7 @@ func (b *builder) mountOwn() {
 		attr := m.opt.attr.set | m.opt.rattr.set
 		mount := b.Call(unix.SYS_FSMOUNT, program.R(fs), program.Flag(unix.FSMOUNT_CLOEXEC, "CLOEXEC"),
 			program.Flag(attr, program.Words(attr, attrBits))).Into(m.fd)
-		if m.typ == "sysfs" && b.res.Flags&unix.CLONE_NEWUSER != 0 {
+		if m.typ == "sysfs" && b.userns {
 			// The network namespace is not this user namespace's own: show the host's sysfs.
 			create.Err(fallback, unix.EPERM)
 			mount.Err(fallback, unix.EPERM).OK(done)

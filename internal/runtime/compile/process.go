@@ -18,7 +18,7 @@ const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // a descriptor of the host's must not become the way out.
 func (b *builder) workdir() error {
 	dir := path.Clean(b.proc.Cwd)
-	b.Step("chdir to cwd", fmt.Sprintf("(%q) set in config.json", dir))
+	b.Step("chdir to cwd", fmt.Sprintf("(%q) set in config.json failed", dir))
 	b.Call(unix.SYS_UMASK, program.Flag(0o022, "022"))
 	if dir != "/" {
 		fd := b.FD("cwd")

@@ -62,7 +62,7 @@ func (b *builder) capSets() (capSets, error) {
 		c = new(specs.LinuxCapabilities)
 	}
 	own := b.in.Own
-	if b.res.Flags&unix.CLONE_NEWUSER != 0 {
+	if b.userns {
 		// Whoever makes a user namespace has every capability in it.
 		own = Capabilities{^uint64(0), ^uint64(0)}
 	}
@@ -121,7 +121,7 @@ func (b *builder) identity() error {
 	}
 	b.becomeUser()
 	own := b.in.Own.Permitted
-	if b.res.Flags&unix.CLONE_NEWUSER != 0 {
+	if b.userns {
 		own = ^uint64(0)
 	}
 	inter := sets.permitted | working&own

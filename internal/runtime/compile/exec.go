@@ -1,0 +1,92 @@
+package compile
+
+import (
+	"fmt"
+	"path"
+	"unsafe"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/program"
+)
+
+// ExecInput is what the program of a further process is made from.
+type ExecInput struct {
+	Input
+	// PidFD refers to the container's first process.
+	PidFD int
+	// Join are the CLONE_NEW… bits of the namespaces to enter, without the pid
+	// namespace, which the forking thread is in.
+	Join uint64
+	// UIDMappings of the container's user namespace, where it has one.
+	UIDMappings []specs.LinuxIDMapping
+}
+
+// Exec compiles the start of a further process. Input.Root is the container's
+// root directory as its first process sees it.
+func Exec(in ExecInput, text bool) (*Result, error) {
+	b := newBuilder(in.Input, text)
+	b.userns = in.Join&unix.CLONE_NEWUSER != 0
+	b.lin.UIDMappings = in.UIDMappings
+	steps := []func() error{
+		b.check, b.cgroups, b.execTerminal,
+		func() error { return b.join(in) },
+		b.stdio, b.execWorkdir, b.identity, b.command,
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			b.Close()
+			return nil, err
+		}
+	}
+	return b.res, nil
+}
+
+// join takes the child into the container.
+func (b *builder) join(in ExecInput) error {
+	tasks := b.openTasks()
+	b.Fork()
+	b.begin(tasks)
+	b.Step("join namespaces", "")
+	pidfd := b.Given("pidfd", uintptr(in.PidFD))
+	b.Call(unix.SYS_SETNS, program.R(pidfd), program.Flag(in.Join, FlagText(in.Join)))
+	if b.userns {
+		b.becomeRoot()
+	}
+	b.Call(unix.SYS_CHDIR, program.Str("/"))
+	return nil
+}
+
+// execWorkdir enters the working directory; unlike at a start it must exist.
+func (b *builder) execWorkdir() error {
+	dir := path.Clean(b.proc.Cwd)
+	b.Step("chdir to cwd", fmt.Sprintf("(%q) set in config.json failed", dir))
+	b.Call(unix.SYS_UMASK, program.Flag(0o022, "022"))
+	fd := b.FD("cwd")
+	b.open(program.CWD(), dir, unix.O_PATH|unix.O_DIRECTORY, 0, within).Into(fd)
+	b.Call(unix.SYS_FCHDIR, program.R(fd))
+	b.insideRoot()
+	if mask := b.proc.User.Umask; mask != nil {
+		b.Call(unix.SYS_UMASK, program.Flag(*mask, fmt.Sprintf("%#o", *mask)))
+	}
+	return nil
+}
+
+// execTerminal opens a terminal in the container's devpts, after making sure
+// that what is at /dev/pts is one: its entries can then only be terminals.
+func (b *builder) execTerminal() error {
+	if !b.proc.Terminal {
+		return nil
+	}
+	b.Step("open terminal", "/dev/pts/ptmx")
+	pts := b.FD("pts")
+	b.open(program.R(b.root), "/dev/pts", unix.O_PATH|unix.O_DIRECTORY, 0, within).Into(pts)
+	b.Call(unix.SYS_FSTATFS, program.R(pts), program.Mem(b.fsbuf, "statfs"))
+	b.Check("on devpts", (*uint64)(unsafe.Pointer(&b.fsbuf.Type)), ^uint64(0), unix.DEVPTS_SUPER_MAGIC, unix.ENODEV)
+	b.res.Console, b.res.HasConsole = b.FD("console"), true
+	b.open(program.R(pts), "ptmx", unix.O_RDWR|unix.O_NOCTTY, 0,
+		unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV).Into(b.res.Console)
+	b.terminal()
+	return nil
+}
