@@ -153,6 +153,7 @@ func (s *Service) attachBridge(ctx context.Context, r Request, e *endpoint, back
 	ns, err := s.host.Namespace(&link.Veth{
 		Name: e.veth, Bridge: s.bridge.Index, MTU: s.opt.MTU,
 		Address: netip.PrefixFrom(addr, es.IPPrefixLen), Gateway: es.Gateway, MAC: net.HardwareAddr(es.MacAddress),
+		Hairpin: len(e.ports) > 0,
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -60,7 +61,11 @@ type Options struct {
 // Table is the engine's table. One goroutine writes it: requests that arrive
 // while a transaction runs share the next one.
 type Table struct {
-	opt      Options
+	opt Options
+	// writer is the connection that run writes through. It is kept open: the
+	// kernel waits for an RCU grace period when one that has deleted something
+	// is closed.
+	writer   *nftables.Conn
 	requests chan request
 	stopped  chan struct{}
 	stop     context.CancelFunc
@@ -123,6 +128,7 @@ var errClosed = fmt.Errorf("firewall: closed: %w", errdefs.ErrUnavailable)
 // run is the only user of state and of the kernel's table.
 func (t *Table) run(ctx context.Context) {
 	defer close(t.stopped)
+	defer t.hangUp()
 	state := map[key]Forward{}
 	for {
 		select {
@@ -199,10 +205,7 @@ func (t *Table) apply(state map[key]Forward, r request) error {
 		err = t.change(add, remove)
 	}
 	merged := func() map[key]Forward {
-		m := map[key]Forward{}
-		for k, f := range next {
-			m[k] = f
-		}
+		m := maps.Clone(next)
 		for _, f := range remove {
 			delete(m, f.key())
 		}
@@ -232,8 +235,32 @@ func (t *Table) apply(state map[key]Forward, r request) error {
 	return nil
 }
 
-func (t *Table) conn() (*nftables.Conn, error) {
-	var opts []nftables.ConnOption
+// transaction fills a batch and commits it. After a failure the connection is
+// given up: answers may still be on their way.
+func (t *Table) transaction(fill func(*nftables.Conn, *layout) error) (err error) {
+	if t.writer == nil {
+		if t.writer, err = t.conn(nftables.AsLasting()); err != nil {
+			t.writer = nil
+			return err
+		}
+	}
+	if err = fill(t.writer, newLayout(t.opt.Table)); err == nil {
+		err = t.writer.Flush()
+	}
+	if err != nil {
+		t.hangUp()
+	}
+	return err
+}
+
+func (t *Table) hangUp() {
+	if t.writer != nil {
+		_ = t.writer.CloseLasting()
+		t.writer = nil
+	}
+}
+
+func (t *Table) conn(opts ...nftables.ConnOption) (*nftables.Conn, error) {
 	if t.opt.NetNS != nil {
 		opts = append(opts, nftables.WithNetNSFd(int(t.opt.NetNS.Fd())))
 	}
@@ -241,37 +268,21 @@ func (t *Table) conn() (*nftables.Conn, error) {
 }
 
 func (t *Table) change(add, remove []Forward) error {
-	c, err := t.conn()
-	if err != nil {
-		return err
-	}
-	l := newLayout(t.opt.Table)
-	if err := l.elements(remove, c.SetDeleteElements); err != nil {
-		return err
-	}
-	if err := l.elements(add, c.SetAddElements); err != nil {
-		return err
-	}
-	return c.Flush()
+	return t.transaction(func(c *nftables.Conn, l *layout) error {
+		if err := l.elements(remove, c.SetDeleteElements); err != nil {
+			return err
+		}
+		return l.elements(add, c.SetAddElements)
+	})
 }
 
 func (t *Table) rebuild(all map[key]Forward) error {
-	c, err := t.conn()
-	if err != nil {
-		return err
-	}
-	l := newLayout(t.opt.Table)
-	if err := l.write(c, t.opt.Bridge, t.opt.Subnet); err != nil {
-		return err
-	}
-	list := make([]Forward, 0, len(all))
-	for _, f := range all {
-		list = append(list, f)
-	}
-	if err := l.elements(list, c.SetAddElements); err != nil {
-		return err
-	}
-	return c.Flush()
+	return t.transaction(func(c *nftables.Conn, l *layout) error {
+		if err := l.write(c, t.opt.Bridge, t.opt.Subnet); err != nil {
+			return err
+		}
+		return l.elements(slices.Collect(maps.Values(all)), c.SetAddElements)
+	})
 }
 
 // elements sorts the forwards to their maps and hands them over in pieces.

@@ -128,6 +128,10 @@ type Veth struct {
 	Gateway netip.Addr
 	MAC     net.HardwareAddr
 	MTU     int
+	// Hairpin lets the bridge send a packet back where it came from. A container
+	// that calls its own published port needs it where the kernel applies NAT to
+	// bridged packets (br_netfilter).
+	Hairpin bool
 }
 
 // Sysctl is one setting below /proc/sys/net of a new namespace.
@@ -262,10 +266,19 @@ func (h *Host) join(v *Veth) error {
 	b.begin("join "+v.Name+" to the bridge", unix.RTM_NEWLINK, 0, ifinfo(0, unix.IFF_UP, unix.IFF_UP))
 	b.attrString(unix.IFLA_IFNAME, v.Name)
 	b.attr32(unix.IFLA_MASTER, uint32(v.Bridge))
+	if v.Hairpin {
+		b.begin("set hairpin of "+v.Name, unix.RTM_NEWLINK, 0, ifinfo(0, 0, 0))
+		b.attrString(unix.IFLA_IFNAME, v.Name)
+		b.nest(unix.IFLA_LINKINFO, func() {
+			b.attrString(unix.IFLA_INFO_SLAVE_KIND, "bridge")
+			b.nest(unix.IFLA_INFO_SLAVE_DATA, func() { b.attr(unix.IFLA_BRPORT_MODE, []byte{1}) })
+		})
+	}
 	err := h.send(b)
 	var refused *RequestError
 	if errors.As(err, &refused) && refused.Request == "configure "+v.Name {
-		// A kernel without IPv6 has no such setting, and no need of it.
+		// A kernel without IPv6 has no such setting, and no need of it; the
+		// requests behind it were carried out or are repeated here.
 		return h.Adopt(v.Name, v.Bridge)
 	}
 	return err
