@@ -1,0 +1,55 @@
+// Package core is what every part of a container's life shares: the rooms
+// below, the index, the ledger, and how a change is made known.
+package core
+
+import (
+	"maps"
+	"strings"
+
+	"github.com/moby/moby/api/types/events"
+
+	"hoy/internal/container/deps"
+	"hoy/internal/container/index"
+	"hoy/internal/container/ledger"
+	"hoy/internal/container/record"
+)
+
+// Core is built once and not changed afterwards.
+type Core struct {
+	deps.Deps
+	deps.Settings
+	Index  *index.Index
+	Ledger *ledger.Ledger
+	// BootID names this boot of the host.
+	BootID string
+}
+
+// Publish makes r the entry's record, for readers at once and on disk. Who
+// calls it has the entry's turn. A disk that refuses is logged: what the kernel
+// does is not undone for it.
+func (c *Core) Publish(e *index.Entry, r *record.Record) {
+	e.Publish(r)
+	if err := c.Ledger.Save(r); err != nil {
+		c.Log.Error("container record not written", "container", r.ID, "error", err)
+	}
+}
+
+// Event tells what happened to a container, with its image, name and labels.
+func (c *Core) Event(r *record.Record, action events.Action, attrs map[string]string) {
+	all := make(map[string]string, len(r.Config.Labels)+len(attrs)+2)
+	maps.Copy(all, r.Config.Labels)
+	all["image"], all["name"] = r.Config.Image, r.Name
+	maps.Copy(all, attrs)
+	c.Events(events.Message{
+		Type: events.ContainerEventType, Action: action, Scope: "local",
+		Actor: events.Actor{ID: r.ID, Attributes: all},
+	})
+}
+
+// Short is an id as people see it.
+func Short(id string) string {
+	if len(id) > 12 && !strings.Contains(id, ":") {
+		return id[:12]
+	}
+	return id
+}

@@ -1,0 +1,229 @@
+// Package files reads and writes the file systems of containers, running or
+// not, and makes images of them. Every path is resolved inside the container's root.
+package files
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/mount"
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/container/core"
+	"hoy/internal/container/index"
+	"hoy/internal/container/record"
+	"hoy/internal/request"
+)
+
+// Files is the part of a container's life that concerns its files.
+type Files struct {
+	*core.Core
+	// WhilePaused freezes a running container for the time of do.
+	WhilePaused func(ctx context.Context, e *index.Entry, do func() error) error
+}
+
+// Changes of api/containers.
+func (f *Files) Changes(ctx context.Context, ref string) ([]container.FilesystemChange, error) {
+	e, err := f.Index.Find(ref)
+	if err != nil {
+		return nil, err
+	}
+	return f.Images.SnapshotChanges(ctx, e.ID)
+}
+
+// Export of api/containers.
+func (f *Files) Export(ctx context.Context, ref string, w io.Writer) error {
+	e, err := f.Index.Find(ref)
+	if err != nil {
+		return err
+	}
+	r := e.Record()
+	if r.State.Phase == record.Removing || r.State.Phase == record.Dead {
+		return core.Conflict("You cannot export container %s which is being removed", r.ID)
+	}
+	// The root alone, without what is mounted in it: also of a running container.
+	root, err := f.detached(ctx, r, true)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := f.Archive.Export(root, w); err != nil {
+		return fmt.Errorf("export of container %s: %w", r.ID, err)
+	}
+	f.Event(r, events.ActionExport, nil)
+	return nil
+}
+
+func (f *Files) detached(ctx context.Context, r *record.Record, readOnly bool) (*os.File, error) {
+	layers, err := f.Images.Mounts(ctx, r.ID)
+	if err != nil {
+		return nil, fmt.Errorf("root file system of container %s: %w", r.ID, err)
+	}
+	return f.Archive.MountRoot(layers, readOnly)
+}
+
+// place is a directory to resolve a path in, and the path in it.
+type place struct {
+	root *os.File
+	path string
+	// refusal says why nothing may be written there.
+	refusal error
+}
+
+// locate finds where the files at p are: below the root of the running process,
+// where all mounts are in place, or in the stopped container's own root or the
+// source of the mount that covers p.
+func (f *Files) locate(ctx context.Context, ref, p string, write bool) (*record.Record, *place, error) {
+	e, err := f.Index.Find(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := e.Record()
+	if r.State.Phase == record.Removing || r.State.Phase == record.Dead {
+		return nil, nil, core.Conflict("container %s is being removed", r.ID)
+	}
+	pl := &place{path: p}
+	m, below := covering(r, p)
+	switch {
+	case m != nil && !m.RW:
+		pl.refusal = core.Invalid("mounted volume is marked read-only")
+	case m == nil && r.HostConfig.ReadonlyRootfs:
+		pl.refusal = core.Invalid("container rootfs is marked read-only")
+	}
+	if write && pl.refusal != nil {
+		return nil, nil, pl.refusal
+	}
+	switch {
+	case r.State.Phase.HasProcess():
+		pl.root, err = processRoot(r.State.Pid)
+		if e.Record().State.Pid != r.State.Pid && err == nil {
+			// It ended meanwhile; the number may be another process's.
+			pl.root.Close()
+			return f.locate(ctx, ref, p, write)
+		}
+	case m != nil && m.Type != mount.TypeTmpfs:
+		pl.root, err = mountSource(m)
+		pl.path = below
+	default:
+		pl.root, err = f.detached(ctx, r, !write)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, pl, nil
+}
+
+// covering is the innermost mount that p lies in, by name, and p's rest below it.
+func covering(r *record.Record, p string) (*record.Mount, string) {
+	clean := path.Clean("/" + p)
+	var best *record.Mount
+	for i := range r.Mounts {
+		m := &r.Mounts[i]
+		if (clean == m.Destination || strings.HasPrefix(clean, m.Destination+"/")) &&
+			(best == nil || len(m.Destination) > len(best.Destination)) {
+			best = m
+		}
+	}
+	if best == nil {
+		return nil, p
+	}
+	rest := strings.TrimPrefix(clean, best.Destination)
+	if rest == "" {
+		rest = "/"
+	}
+	// How a path ends says whether the link itself or its content is meant.
+	if strings.HasSuffix(p, "/.") {
+		rest = strings.TrimSuffix(rest, "/") + "/."
+	} else if strings.HasSuffix(p, "/") && !strings.HasSuffix(rest, "/") {
+		rest += "/"
+	}
+	return best, rest
+}
+
+// processRoot opens the root directory of a running container's first process.
+func processRoot(pid int) (*os.File, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("root of the running container: %w", err)
+	}
+	return f, nil
+}
+
+func mountSource(m *record.Mount) (*os.File, error) {
+	src, err := os.OpenFile(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("mount source %s: %w", m.Source, err)
+	}
+	if m.Subpath == "" {
+		return src, nil
+	}
+	defer src.Close()
+	fd, err := unix.Openat2(int(src.Fd()), m.Subpath, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("volume %s: path %s: %w", m.Name, m.Subpath, err)
+	}
+	return os.NewFile(uintptr(fd), m.Source), nil
+}
+
+// StatPath of api/containers.
+func (f *Files) StatPath(ctx context.Context, ref, p string) (container.PathStat, error) {
+	_, pl, err := f.locate(ctx, ref, p, false)
+	if err != nil {
+		return container.PathStat{}, err
+	}
+	defer pl.root.Close()
+	st, err := f.Archive.Stat(pl.root, pl.path)
+	if err == nil && pl.path != p {
+		st.Name = path.Base(path.Clean("/" + p))
+	}
+	return st, err
+}
+
+// GetArchive of api/containers.
+func (f *Files) GetArchive(ctx context.Context, ref, p string) (container.PathStat, io.ReadCloser, error) {
+	r, pl, err := f.locate(ctx, ref, p, false)
+	if err != nil {
+		return container.PathStat{}, nil, err
+	}
+	st, content, err := f.Archive.Get(pl.root, pl.path)
+	if err != nil {
+		pl.root.Close()
+		return st, nil, err
+	}
+	f.Event(r, events.ActionArchivePath, nil)
+	return st, &closing{ReadCloser: content, root: pl.root}, nil
+}
+
+// closing keeps the root open as long as it is read from.
+type closing struct {
+	io.ReadCloser
+	root *os.File
+}
+
+func (c *closing) Close() error {
+	err := c.ReadCloser.Close()
+	_ = c.root.Close()
+	return err
+}
+
+// PutArchive of api/containers.
+func (f *Files) PutArchive(ctx context.Context, ref, p string, opt request.PutArchive, content io.Reader) error {
+	r, pl, err := f.locate(ctx, ref, p, true)
+	if err != nil {
+		return err
+	}
+	defer pl.root.Close()
+	if err := f.Archive.Put(pl.root, pl.path, opt, content); err != nil {
+		return err
+	}
+	f.Event(r, events.ActionExtractToDir, nil)
+	return nil
+}

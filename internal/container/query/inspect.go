@@ -1,0 +1,62 @@
+package query
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/storage"
+
+	"hoy/internal/container/config"
+	"hoy/internal/container/record"
+)
+
+// Inspect of api/containers.
+func (q *Query) Inspect(ctx context.Context, ref string, size bool) (container.InspectResponse, error) {
+	e, err := q.Index.Find(ref)
+	if err != nil {
+		return container.InspectResponse{}, err
+	}
+	r := e.Record()
+	dir := q.Ledger.Dir(r.ID)
+	files := dir
+	if other := r.HostConfig.NetworkMode.ConnectedContainer(); other != "" {
+		files = q.Ledger.Dir(other)
+	}
+	argv := config.Command(r.Config)
+	out := container.InspectResponse{
+		ID: r.ID, Created: record.Stamp(r.Created), Path: argv[0], Args: argv[1:],
+		State: r.API(), Image: r.Image.ID, LogPath: r.Log.Path, Name: r.Ref(), RestartCount: r.RestartCount,
+		Driver: q.Images.Driver(), Platform: "linux", ExecIDs: e.Execs(),
+		HostsPath: filepath.Join(files, "hosts"), HostnamePath: filepath.Join(files, "hostname"),
+		ResolvConfPath: filepath.Join(files, "resolv.conf"),
+		HostConfig:     r.HostConfig, Config: r.Config, Mounts: mountPoints(r),
+		NetworkSettings: &container.NetworkSettings{
+			SandboxID: r.Net.SandboxID, Ports: livePorts(r), Networks: networks(r),
+		},
+		Storage: &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: q.Images.Driver()}}},
+	}
+	if r.Image.Platform.OS != "" {
+		out.Platform = r.Image.Platform.OS
+	}
+	if r.Image.Manifest.Digest != "" {
+		d := r.Image.Manifest
+		out.ImageManifestDescriptor = &d
+	}
+	if size {
+		rw, root, err := q.sizes(ctx, r)
+		if err != nil {
+			return out, err
+		}
+		out.SizeRw, out.SizeRootFs = &rw, &root
+	}
+	return out, nil
+}
+
+func livePorts(r *record.Record) network.PortMap {
+	if r.Net.Ports == nil {
+		return network.PortMap{}
+	}
+	return r.Net.Ports
+}

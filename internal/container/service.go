@@ -1,0 +1,128 @@
+// Package container is a container's life, put together: what the API's edge
+// calls, and what the daemon wires to the rooms below. The parts are in the
+// folders below this one.
+package container
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"hoy/internal/container/config"
+	"hoy/internal/container/core"
+	"hoy/internal/container/create"
+	"hoy/internal/container/deps"
+	"hoy/internal/container/execs"
+	"hoy/internal/container/files"
+	"hoy/internal/container/index"
+	"hoy/internal/container/ledger"
+	"hoy/internal/container/life"
+	"hoy/internal/container/query"
+	"hoy/internal/container/record"
+	"hoy/internal/container/remove"
+	"hoy/internal/container/restore"
+	"hoy/internal/container/start"
+	"hoy/internal/store"
+)
+
+// Service implements the backends of /containers and /exec; each embedded part
+// has the verbs of its own concern.
+type Service struct {
+	*create.Creator
+	*life.Life
+	*remove.Remover
+	*query.Query
+	*files.Files
+	*execs.Execs
+
+	core   *core.Core
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+// New builds the service. Restore must be called before it is used.
+func New(db *store.DB, d deps.Deps, set deps.Settings) (*Service, error) {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	led, err := ledger.Open(db, filepath.Join(set.Root, "containers"), d.Log)
+	if err != nil {
+		return nil, err
+	}
+	c := &core.Core{Deps: d, Settings: set, Index: index.New(), Ledger: led, BootID: restore.BootID()}
+	armor := config.HasAppArmor()
+	st := &start.Starter{Core: c, AppArmor: armor}
+	l := &life.Life{Core: c, Starter: st}
+	rm := remove.New(c, l.KillForRemoval)
+	ex := execs.New(c, st.Filter)
+	ex.AppArmor = armor
+	l.AutoRemove, l.ExecExited, l.ContainerEnded = rm.Auto, ex.Exited, ex.ContainerEnded
+	rm.Ended = ex.ContainerRemoved
+	return &Service{
+		Creator: &create.Creator{Core: c, Filter: st.Filter, AppArmor: armor},
+		Life:    l, Remover: rm, Query: &query.Query{Core: c}, Execs: ex,
+		Files: &files.Files{Core: c, WhilePaused: l.WhilePaused},
+		core:  c,
+	}, nil
+}
+
+// Restore adopts what runs, records what ended meanwhile, finishes what was
+// begun and sweeps what nobody owns; then exits are watched until Close.
+func (s *Service) Restore(ctx context.Context) (restore.Report, error) {
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel, s.ended = cancel, make(chan struct{})
+	r := &restore.Restorer{Core: s.core, Life: s.Life, Remover: s.Remover}
+	rep, err := r.Restore(run)
+	if err != nil {
+		cancel()
+		close(s.ended)
+		return rep, err
+	}
+	go func() {
+		defer close(s.ended)
+		s.Watch(run)
+	}()
+	return rep, nil
+}
+
+// Close stops watching, finishes removals and writes what waits. Containers go on.
+func (s *Service) Close() {
+	if s.cancel != nil {
+		s.cancel()
+		<-s.ended
+	}
+	s.Drain()
+	s.core.Ledger.Flush()
+}
+
+// Use is one container's hold on an image.
+type Use struct {
+	ImageID, ContainerID, Ref string
+	Running                   bool
+}
+
+// Uses lists which containers use which image.
+func (s *Service) Uses() []Use {
+	var uses []Use
+	for _, e := range s.core.Index.All() {
+		r := e.Record()
+		uses = append(uses, Use{ImageID: r.Image.ID, ContainerID: r.ID, Ref: r.Image.Ref, Running: r.State.Phase.Active()})
+	}
+	return uses
+}
+
+// Counts is how many containers there are, and how many of them run, are paused, or do neither.
+func (s *Service) Counts() (all, running, paused, stopped int) {
+	for _, e := range s.core.Index.All() {
+		all++
+		switch p := e.Record().State.Phase; {
+		case p == record.Paused:
+			paused++
+		case p.Active():
+			running++
+		default:
+			stopped++
+		}
+	}
+	return all, running, paused, stopped
+}
