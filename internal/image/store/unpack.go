@@ -13,11 +13,13 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/archive"
-	"github.com/containerd/containerd/v2/pkg/archive/compression"
+
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"hoy/internal/image/decompress"
 )
 
 func owner(fi os.FileInfo) (uid, gid int) {
@@ -42,8 +44,9 @@ func (s *Store) Unpacked(ctx context.Context, chain digest.Digest) (bool, error)
 // Unpack makes the files of every layer of a manifest, whose blobs are there,
 // and ties them to the configuration blob so that they live as long. Each
 // layer's content must have the uncompressed digest that the configuration
-// names. ctx is from Lease. Report, where not nil, is told what is being done.
-func (s *Store) Unpack(ctx context.Context, m *Manifest, report func(layer ocispec.Descriptor, state UnpackState, done int64)) (digest.Digest, error) {
+// names. ctx is from Lease. Wait, where not nil, returns once a layer's blob has
+// arrived; report, where not nil, is told what is being done.
+func (s *Store) Unpack(ctx context.Context, m *Manifest, wait func(layer ocispec.Descriptor) error, report func(layer ocispec.Descriptor, state UnpackState, done int64)) (digest.Digest, error) {
 	if len(m.Layers) != len(m.Config.RootFS.DiffIDs) {
 		return "", fmt.Errorf("image has %d layers but its configuration names %d: %w", len(m.Layers), len(m.Config.RootFS.DiffIDs), errdefs.ErrInvalidArgument)
 	}
@@ -53,6 +56,11 @@ func (s *Store) Unpack(ctx context.Context, m *Manifest, report func(layer ocisp
 	var parent digest.Digest
 	for i, layer := range m.Layers {
 		chain := identity.ChainID(m.Config.RootFS.DiffIDs[:i+1])
+		if wait != nil {
+			if err := wait(layer); err != nil {
+				return "", err
+			}
+		}
 		if err := s.unpackLayer(ctx, layer, m.Config.RootFS.DiffIDs[i], parent, chain, report); err != nil {
 			return "", fmt.Errorf("unpack layer %s: %w", layer.Digest, err)
 		}
@@ -82,7 +90,7 @@ func (s *Store) unpackLayer(ctx context.Context, layer ocispec.Descriptor, diffI
 	}
 	defer ra.Close()
 	src := &countReader{r: content.NewReader(ra), report: func(n int64) { report(layer, UnpackRunning, n) }}
-	plain, err := compression.DecompressStream(src)
+	plain, err := decompress.Stream(src)
 	if err != nil {
 		return err
 	}

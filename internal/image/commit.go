@@ -1,0 +1,169 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"hoy/internal/image/change"
+	"hoy/internal/image/layerdiff"
+	"hoy/internal/image/store"
+)
+
+// CommitOptions of Commit. Config is the new image's whole configuration.
+type CommitOptions struct {
+	Config          container.Config
+	Author, Comment string
+	// Ref to tag the image with; empty leaves it without a name.
+	Ref string
+	// Time the image is created at; zero is now.
+	Time time.Time
+}
+
+// SnapshotChanges tells what the writable layer key changes of its image, by path.
+func (s *Service) SnapshotChanges(ctx context.Context, key string) ([]container.FilesystemChange, error) {
+	changes := []container.FilesystemChange{}
+	err := s.walkChanges(ctx, key, func(*os.Root) layerdiff.Emit {
+		return func(kind container.ChangeType, path string, _ os.FileInfo) error {
+			changes = append(changes, container.FilesystemChange{Kind: kind, Path: path})
+			return nil
+		}
+	})
+	slices.SortFunc(changes, func(a, b container.FilesystemChange) int { return strings.Compare(a.Path, b.Path) })
+	return changes, err
+}
+
+func (s *Service) walkChanges(ctx context.Context, key string, emit func(*os.Root) layerdiff.Emit) error {
+	layer, err := s.store.Layer(ctx, key)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(layer.Upper)
+	if err != nil {
+		return fmt.Errorf("writable layer %s: %w", key, err)
+	}
+	defer root.Close()
+	if s.store.Driver() == store.Native && len(layer.Lower) > 0 {
+		return layerdiff.Trees(ctx, layer.Lower[0], layer.Upper, emit(root))
+	}
+	return layerdiff.Overlay(ctx, root, layer.Lower, emit(root))
+}
+
+// Commit makes an image of the writable layer key on top of parent, which is
+// nil for an empty one, and returns its id. The container should not write
+// meanwhile. The parent's layers are kept as they are; one is added unless
+// nothing changed.
+func (s *Service) Commit(ctx context.Context, key string, parent *Image, opt CommitOptions) (string, error) {
+	name, err := parseTarget(opt.Ref)
+	if err != nil {
+		return "", err
+	}
+	lctx, done, err := s.store.Lease(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	target, err := s.commit(lctx, key, parent, opt)
+	if err != nil {
+		done()
+		s.store.Discard(ctx)
+		return "", err
+	}
+	record := name
+	if name == "" {
+		record = danglingName(target.Digest)
+	}
+	if err := s.put(lctx, record, target); err != nil {
+		return "", err
+	}
+	s.event(ctx, events.ActionCreate, target, target.Digest.String())
+	if name != "" {
+		s.event(ctx, events.ActionTag, target, familiar(name))
+	}
+	return target.Digest.String(), nil
+}
+
+func (s *Service) commit(lctx context.Context, key string, parent *Image, opt CommitOptions) (ocispec.Descriptor, error) {
+	fail := func(err error) (ocispec.Descriptor, error) { return ocispec.Descriptor{}, err }
+	base := &store.Manifest{}
+	base.Config.Platform = platforms.DefaultSpec()
+	base.Config.RootFS.Type = "layers"
+	if parent != nil {
+		m, err := s.store.Manifest(lctx, parent.Manifest)
+		if errdefs.IsNotFound(err) {
+			return fail(errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("cannot commit: the image %s that the container was made of was deleted", short(parent.ID))))
+		}
+		if err != nil {
+			return fail(err)
+		}
+		base = m
+	}
+	layer, err := s.store.Layer(lctx, key)
+	if err != nil {
+		return fail(err)
+	}
+	if layer.Chain != base.ChainID() {
+		return fail(fmt.Errorf("commit %s: its layers are not those of its image: %w", key, errdefs.ErrInvalidArgument))
+	}
+	now := opt.Time.UTC()
+	if opt.Time.IsZero() {
+		now = time.Now().UTC()
+	}
+	img := dockerspec.DockerOCIImage{Image: base.Config.Image, Config: change.ToImage(&opt.Config)}
+	img.Created, img.Author = &now, opt.Author
+	img.RootFS.DiffIDs = slices.Clone(base.Config.RootFS.DiffIDs)
+	history := ocispec.History{Created: &now, CreatedBy: strings.Join(opt.Config.Cmd, " "), Author: opt.Author, Comment: opt.Comment}
+	layers := slices.Clone(base.Layers)
+	added, changes, err := s.commitLayer(lctx, key, base)
+	if err != nil {
+		return fail(err)
+	}
+	if changes > 0 {
+		img.RootFS.DiffIDs = append(img.RootFS.DiffIDs, added.Digest)
+		layers = append(layers, added)
+	}
+	history.EmptyLayer = changes == 0
+	img.History = append(slices.Clone(base.Config.History), history)
+	return s.store.WriteImage(lctx, img, layers)
+}
+
+// commitLayer writes what changed as a layer, in one pass: as it is found it is
+// stored, hashed and unpacked.
+func (s *Service) commitLayer(lctx context.Context, key string, base *store.Manifest) (ocispec.Descriptor, int, error) {
+	pr, pw := io.Pipe()
+	counted := make(chan int, 1)
+	go func() {
+		var w *layerdiff.Writer
+		err := s.walkChanges(lctx, key, func(root *os.Root) layerdiff.Emit {
+			w = layerdiff.NewWriter(pw, root)
+			return w.Change
+		})
+		n := 0
+		if w != nil {
+			n = w.Count()
+			if err == nil {
+				err = w.Close()
+			}
+		}
+		pw.CloseWithError(err)
+		counted <- n
+	}()
+	desc, _, err := s.store.WriteLayer(lctx, base.Config.RootFS.DiffIDs, pr)
+	pr.CloseWithError(err)
+	n := <-counted
+	if err != nil {
+		return desc, 0, fmt.Errorf("commit: %w", err)
+	}
+	return desc, n, nil
+}

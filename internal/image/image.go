@@ -1,0 +1,209 @@
+// Package image is the engine's images: their names, what they are made of, how
+// they come in and go out, and the writable layers of containers on top of them.
+//
+// An image's id is the digest of what its name points at, a manifest or an
+// index, as in Docker 29 with its containerd image store.
+package image
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/events"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"hoy/internal/image/hello"
+	"hoy/internal/image/store"
+	"hoy/internal/image/transfer"
+)
+
+// Image is one platform of an image, resolved.
+type Image struct {
+	// ID is the digest of Target, "sha256:…".
+	ID string
+	// Name is the name it was found by, in full; empty where found by id.
+	Name string
+	// Target is what the name points at: a manifest or an index.
+	Target ocispec.Descriptor
+	// Manifest is the chosen platform's manifest.
+	Manifest ocispec.Descriptor
+	Config   dockerspec.DockerOCIImage
+	// ChainID names the unpacked layers; empty where there are none.
+	ChainID  digest.Digest
+	Platform ocispec.Platform
+}
+
+// Use says that a container uses an image.
+type Use struct {
+	// ImageID is the Image.ID that the container was made of.
+	ImageID, ContainerID string
+	// Ref is what the person named it by.
+	Ref     string
+	Running bool
+}
+
+// Options of Open. Events, Users and Log may be nil.
+type Options struct {
+	Root string
+	// Snapshotter is "overlayfs", "native" or empty for the best that works.
+	Snapshotter string
+	// InsecureRegistries are hosts or address ranges (CIDR) that may be spoken
+	// to by plain HTTP and without a known certificate.
+	InsecureRegistries []string
+	// RegistryMirrors are base URLs that are asked before Docker Hub.
+	RegistryMirrors []string
+	Events          func(events.Message)
+	Users           func() []Use
+	Log             *slog.Logger
+}
+
+// Service is safe for concurrent use.
+type Service struct {
+	store    *store.Store
+	registry *transfer.Client
+	events   func(events.Message)
+	users    func() []Use
+	log      *slog.Logger
+
+	// names serialises changes to which names point where; it is held across
+	// the store's own short transactions and nothing else.
+	names sync.Mutex
+}
+
+// Open opens the image store at opt.Root and sweeps what an earlier process left.
+func Open(ctx context.Context, opt Options) (*Service, error) {
+	s := &Service{events: opt.Events, users: opt.Users, log: opt.Log}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.events == nil {
+		s.events = func(events.Message) {}
+	}
+	if s.users == nil {
+		s.users = func() []Use { return nil }
+	}
+	var err error
+	s.registry, err = transfer.NewClient(opt.InsecureRegistries, opt.RegistryMirrors)
+	if err != nil {
+		return nil, err
+	}
+	s.store, err = store.Open(ctx, store.Options{Root: opt.Root, Snapshotter: opt.Snapshotter, Log: s.log})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close waits for removals under way and closes the store.
+func (s *Service) Close() error { return s.store.Close() }
+
+// Driver names the storage driver in use.
+func (s *Service) Driver() string { return s.store.Driver() }
+
+// Count is the number of images.
+func (s *Service) Count() int {
+	all, err := s.all(context.Background())
+	if err != nil {
+		s.log.Warn("images cannot be counted", "error", err)
+		return 0
+	}
+	return len(all)
+}
+
+// SetUsers sets who tells which containers use which image.
+func (s *Service) SetUsers(users func() []Use) { s.users = users }
+
+func (s *Service) publish(action events.Action, id string, attributes map[string]string) {
+	s.events(events.Message{
+		Type: events.ImageEventType, Action: action, Scope: "local",
+		Actor: events.Actor{ID: id, Attributes: attributes},
+	})
+}
+
+// event is publish with an image's labels beside its name.
+func (s *Service) event(ctx context.Context, action events.Action, target ocispec.Descriptor, name string) {
+	attributes := map[string]string{}
+	if m, err := s.store.Select(ctx, target, nil); err == nil {
+		for k, v := range m.Config.Config.Labels {
+			attributes[k] = v
+		}
+	}
+	attributes["name"] = name
+	s.publish(action, target.Digest.String(), attributes)
+}
+
+// put points name at target; where it pointed elsewhere before, that image
+// stays, without a name if it had only this one.
+func (s *Service) put(ctx context.Context, name string, target ocispec.Descriptor) error {
+	ctx = s.store.Context(ctx)
+	s.names.Lock()
+	defer s.names.Unlock()
+	old, err := s.store.Images().Get(ctx, name)
+	record := images.Image{Name: name, Target: target, UpdatedAt: time.Now()}
+	switch {
+	case errdefs.IsNotFound(err):
+		if _, err := s.store.Images().Create(ctx, record); err != nil {
+			return fmt.Errorf("image %s: %w", name, err)
+		}
+	case err != nil:
+		return fmt.Errorf("image %s: %w", name, err)
+	default:
+		if old.Target.Digest != target.Digest {
+			if err := s.keepDangling(ctx, old); err != nil {
+				return err
+			}
+		}
+		if _, err := s.store.Images().Update(ctx, record, "target"); err != nil {
+			return fmt.Errorf("image %s: %w", name, err)
+		}
+	}
+	if isDangling(name) {
+		return nil
+	}
+	return s.dropRecord(ctx, danglingName(target.Digest))
+}
+
+// keepDangling keeps an image that is about to lose the name of old, if that
+// is its last.
+func (s *Service) keepDangling(ctx context.Context, old images.Image) error {
+	records, err := s.store.Images().List(ctx, fmt.Sprintf("target.digest==%q", old.Target.Digest))
+	if err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	if len(records) > 1 || isDangling(old.Name) {
+		return nil
+	}
+	_, err = s.store.Images().Create(ctx, images.Image{Name: danglingName(old.Target.Digest), Target: old.Target})
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("image %s: %w", old.Target.Digest, err)
+	}
+	return nil
+}
+
+func (s *Service) dropRecord(ctx context.Context, name string) error {
+	if err := s.store.Images().Delete(ctx, name); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("image %s: %w", name, err)
+	}
+	return nil
+}
+
+// loadHello puts the built-in image in the store under its name.
+func (s *Service) loadHello(ctx context.Context) error {
+	lctx, done, err := s.store.Lease(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	target, err := hello.Write(lctx, s.store)
+	if err != nil {
+		return fmt.Errorf("built-in image: %w", err)
+	}
+	return s.put(ctx, hello.Name, target)
+}

@@ -1,0 +1,111 @@
+package image
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"hoy/internal/image/store"
+	"hoy/internal/runtime"
+)
+
+// Resolve finds the image that ref names and its manifest for the platform; a
+// nil platform is the host's where the image has it, else what it has. What is
+// not there is errdefs.ErrNotFound.
+func (s *Service) Resolve(ctx context.Context, ref string, platform *ocispec.Platform) (*Image, error) {
+	g, record, err := s.find(ctx, ref)
+	if errdefs.IsNotFound(err) && isHello(ref) {
+		if err := s.loadHello(ctx); err != nil {
+			return nil, err
+		}
+		g, record, err = s.find(ctx, ref)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.selectManifest(ctx, g, ref, platform)
+	if err != nil {
+		return nil, err
+	}
+	return &Image{
+		ID: g.id(), Name: record, Target: g.target, Manifest: m.Descriptor, Config: m.Config,
+		ChainID: m.ChainID(), Platform: m.Platform(),
+	}, nil
+}
+
+func (s *Service) selectManifest(ctx context.Context, g *group, ref string, platform *ocispec.Platform) (*store.Manifest, error) {
+	m, err := s.store.Select(ctx, g.target, platform)
+	if errdefs.IsNotFound(err) && platform != nil {
+		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf(
+			"image with reference %s was found but does not provide the specified platform (%s)", ref, platforms.FormatAll(*platform)))
+	}
+	return m, err
+}
+
+// Prepare makes the writable layer key for a container of img, unpacking the
+// image first where that was not done yet.
+func (s *Service) Prepare(ctx context.Context, key string, img *Image) error {
+	err := s.store.Prepare(ctx, key, img.ChainID)
+	if !errdefs.IsNotFound(err) {
+		return err
+	}
+	lctx, done, err := s.store.Lease(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := s.unpack(lctx, img.Manifest); err != nil {
+		return fmt.Errorf("image %s: %w", short(img.ID), err)
+	}
+	return s.store.Prepare(ctx, key, img.ChainID)
+}
+
+func (s *Service) unpack(lctx context.Context, desc ocispec.Descriptor) error {
+	m, err := s.store.Manifest(lctx, desc)
+	if err != nil {
+		return err
+	}
+	_, err = s.store.Unpack(lctx, m, nil, nil)
+	return err
+}
+
+// Mounts says how the root file system of key is mounted.
+func (s *Service) Mounts(ctx context.Context, key string) ([]runtime.RootMount, error) {
+	return s.store.Mounts(ctx, key)
+}
+
+// RemoveSnapshot removes the writable layer key. The name is free at once; the
+// files go in the background. An unknown key is errdefs.ErrNotFound.
+func (s *Service) RemoveSnapshot(_ context.Context, key string) error {
+	return s.store.RemoveLayer(key)
+}
+
+// Snapshots lists the keys of all writable layers.
+func (s *Service) Snapshots(context.Context) ([]string, error) { return s.store.Layers(), nil }
+
+// SnapshotUsage is what the writable layer key takes on disk, in bytes.
+func (s *Service) SnapshotUsage(ctx context.Context, key string) (int64, error) {
+	return s.store.Usage(ctx, key)
+}
+
+// ImageSize is what the unpacked layers of img take, in bytes.
+func (s *Service) ImageSize(ctx context.Context, img *Image) (int64, error) {
+	z, err := s.sizes(ctx, img.Manifest)
+	if err != nil {
+		return 0, err
+	}
+	return z.Unpacked(), nil
+}
+
+func (s *Service) sizes(ctx context.Context, descs ...ocispec.Descriptor) (*store.Sizes, error) {
+	z := store.NewSizes()
+	for _, d := range descs {
+		if err := s.store.Add(ctx, z, d); err != nil {
+			return nil, fmt.Errorf("image %s: size: %w", d.Digest, err)
+		}
+	}
+	return z, nil
+}

@@ -1,0 +1,154 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"hoy/internal/image/store"
+)
+
+// maxAttempts bounds how often one blob is asked for before the pull fails.
+const maxAttempts = 5
+
+// errLied marks content that is not what the manifest promised; asking again
+// does not help.
+var errLied = errors.New("the registry sent wrong content")
+
+// fetch brings one blob into the store and checks its size and digest. What
+// arrived of it stays for a day when the connection breaks, and is continued.
+func (c *Client) fetch(ctx context.Context, s *store.Store, from remotes.Fetcher, desc ocispec.Descriptor, labels map[string]string, report func(n int64), retry func(wait time.Duration)) error {
+	// Addresses in a manifest are not followed: they could be anybody's.
+	desc.URLs = nil
+	if err := desc.Digest.Validate(); err != nil {
+		return said(errdefs.ErrInvalidArgument, err, "manifest names an invalid digest %q", oneLine(string(desc.Digest)))
+	}
+	if desc.Size < 0 {
+		return said(errdefs.ErrInvalidArgument, nil, "manifest gives %s a negative size", desc.Digest)
+	}
+	wait := c.retryDelay
+	for attempt := 1; ; attempt++ {
+		err := fetchOnce(ctx, s, from, desc, labels, report)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if errors.Is(err, errLied) || attempt == maxAttempts || !temporary(err) {
+			return err
+		}
+		if retry != nil {
+			retry(wait)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		wait *= 2
+	}
+}
+
+// temporary says whether the same request may succeed later: not after an
+// answer that was understood.
+func temporary(err error) bool {
+	if _, ok := errors.AsType[*htmlError](err); ok {
+		return false
+	}
+	_, answered := errorStatus(err)
+	return !answered && !errdefs.IsNotFound(err) && !errdefs.IsInvalidArgument(err)
+}
+
+func fetchOnce(ctx context.Context, s *store.Store, from remotes.Fetcher, desc ocispec.Descriptor, labels map[string]string, report func(int64)) (err error) {
+	ref := "blob-" + desc.Digest.String()
+	w, err := content.OpenWriter(ctx, s.Content(), content.WithRef(ref), content.WithDescriptor(desc))
+	if errdefs.IsAlreadyExists(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("image store: %w", err)
+	}
+	defer w.Close()
+	st, err := w.Status()
+	if err != nil {
+		return fmt.Errorf("image store: %w", err)
+	}
+	if st.Offset > desc.Size {
+		if err := w.Truncate(0); err != nil {
+			return fmt.Errorf("image store: %w", err)
+		}
+		st.Offset = 0
+	}
+	if st.Offset < desc.Size || desc.Size == 0 {
+		if err := receive(ctx, from, desc, w, st.Offset, report); err != nil {
+			if errors.Is(err, errLied) {
+				_ = w.Truncate(0)
+			}
+			return err
+		}
+	}
+	if err := w.Commit(ctx, desc.Size, desc.Digest, content.WithLabels(labels)); err != nil && !errdefs.IsAlreadyExists(err) {
+		if errdefs.IsFailedPrecondition(err) {
+			got := w.Digest()
+			_ = w.Truncate(0)
+			return said(errdefs.ErrInvalidArgument, errLied, "registry sent wrong content: digest is %s, the manifest says %s", got, desc.Digest)
+		}
+		return fmt.Errorf("image store: %w", err)
+	}
+	return nil
+}
+
+// receive copies the rest of a blob from offset.
+func receive(ctx context.Context, from remotes.Fetcher, desc ocispec.Descriptor, w io.Writer, offset int64, report func(int64)) error {
+	rc, err := from.Fetch(ctx, desc)
+	if err != nil {
+		return err
+	}
+	defer rc.Close()
+	if offset > 0 {
+		seeker, ok := rc.(io.Seeker)
+		if !ok {
+			return fmt.Errorf("cannot continue %s: %w", desc.Digest, errdefs.ErrInternal)
+		}
+		if _, err := seeker.Seek(offset, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	buf := make([]byte, 256<<10)
+	for n := offset; ; {
+		got, err := rc.Read(buf)
+		if n += int64(got); n > desc.Size {
+			return said(errdefs.ErrInvalidArgument, errLied, "registry sent more than the %d bytes that the manifest says %s has", desc.Size, desc.Digest)
+		}
+		if got > 0 {
+			if _, err := w.Write(buf[:got]); err != nil {
+				return fmt.Errorf("image store: %w", err)
+			}
+			report(n)
+		}
+		switch {
+		case errors.Is(err, io.EOF) && n < desc.Size:
+			return &shortError{got: n, want: desc.Size, desc: desc}
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// shortError is a stream that ended early, by a cut or because the manifest
+// gives a wrong size.
+type shortError struct {
+	got, want int64
+	desc      ocispec.Descriptor
+}
+
+func (e *shortError) Error() string {
+	return fmt.Sprintf("registry sent %d of the %d bytes of %s and then ended", e.got, e.want, e.desc.Digest)
+}
