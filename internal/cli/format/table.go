@@ -33,11 +33,12 @@ func (r Row) Label(name string) string {
 	return labels[name]
 }
 
-// MarshalJSON writes the fields, sorted by name, without escaping HTML.
+// MarshalJSON writes the fields, sorted by name, as Docker does: <, > and & as
+// escapes.
 func (r Row) MarshalJSON() ([]byte, error) {
 	fields := maps.Clone(map[string]any(r))
 	delete(fields, labelsKey)
-	return marshal(fields)
+	return json.Marshal(fields)
 }
 
 // headerRow answers templates with the headings in place of values.

@@ -85,7 +85,9 @@ func runList(cmd *cobra.Command, app *cli.App, opt listOptions) error {
 	if opt.digests {
 		table.Columns = []string{"Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"}
 	}
-	perDigest := opt.digests || !opt.quiet && format.Uses(layout, "Digest")
+	// A format of its own wins over --quiet here, as in Docker.
+	quiet := opt.quiet && (layout == "" || layout == "table")
+	perDigest := opt.digests || strings.Contains(layout, ".Digest")
 	var rows []format.Row
 	for i := range list.Items {
 		rows = append(rows, imageRows(&list.Items[i], perDigest, opt.full)...)
@@ -94,7 +96,7 @@ func runList(cmd *cobra.Command, app *cli.App, opt listOptions) error {
 	if opt.full {
 		width = 0
 	}
-	return table.Write(app.Out, format.Options{Format: layout, Quiet: opt.quiet, Width: width, Warnings: app.Err}, rows)
+	return table.Write(app.Out, format.Options{Format: layout, Quiet: quiet, Width: width, Warnings: app.Err}, rows)
 }
 
 // Name is one way to call an image; an empty part is none.
@@ -176,12 +178,11 @@ func splitDigest(text string) (repo, digest string, ok bool) {
 
 func imageRows(img *image.Summary, perDigest, full bool) []format.Row {
 	var rows []format.Row
-	size := units.HumanSizeWithPrecision(float64(img.Size), 3)
 	for _, name := range Names(img, perDigest) {
 		rows = append(rows, format.Row{
 			"ID": ID(img.ID, full), "Repository": orNone(name.Repository), "Tag": orNone(name.Tag), "Digest": orNone(name.Digest),
 			"CreatedSince": Since(img.Created), "CreatedAt": time.Unix(img.Created, 0).String(),
-			"Size": size, "VirtualSize": size,
+			"Size": units.HumanSizeWithPrecision(float64(img.Size), 3), "VirtualSize": units.HumanSize(float64(img.Size)),
 			"Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
 		})
 	}

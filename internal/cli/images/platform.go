@@ -55,8 +55,8 @@ func normalizeArch(p *ocispec.Platform) {
 		p.Architecture = "amd64"
 	case "aarch64", "arm64":
 		p.Architecture = "arm64"
-		if p.Variant == "8" || p.Variant == "v8" {
-			p.Variant = ""
+		if p.Variant == "8" {
+			p.Variant = "v8"
 		}
 	case "armhf":
 		p.Architecture, p.Variant = "arm", "v7"

@@ -92,10 +92,7 @@ func historyRow(item image.HistoryResponseItem, opt historyOptions) format.Row {
 	if !opt.full {
 		createdBy = format.Ellipsis(createdBy, createdByMax)
 	}
-	at := ""
-	if item.Created > 0 {
-		at = time.Unix(item.Created, 0).Format(time.RFC3339)
-	}
+	at := time.Unix(item.Created, 0).Format(time.RFC3339)
 	row := format.Row{
 		"ID": ID(item.ID, opt.full), "CreatedBy": createdBy, "Comment": item.Comment, "CreatedAt": at,
 		"CreatedSince": Since(item.Created), "Size": units.HumanSizeWithPrecision(float64(item.Size), 3),

@@ -1,0 +1,244 @@
+package system
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"hoy/internal/cli"
+	"hoy/internal/cli/auth"
+	"hoy/internal/cli/complete"
+)
+
+type loginOptions struct {
+	user, password string
+	fromStdin      bool
+}
+
+func newLogin(app *cli.App) *cobra.Command {
+	var opt loginOptions
+	cmd := &cobra.Command{
+		Use:   "login [OPTIONS] [SERVER]",
+		Short: "Authenticate to a registry",
+		Long:  "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
+		Example: `  hoy login registry.example:5000
+  hoy login -u ann --password-stdin registry.example < token`,
+		Args:              cli.MaxArgs(1),
+		ValidArgsFunction: complete.None,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := opt.check(cmd, app); err != nil {
+				return err
+			}
+			address := ""
+			if len(args) > 0 {
+				address = args[0]
+			}
+			return runLogin(cmd, app, opt, auth.Server(address))
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&opt.user, "username", "u", "", "Username")
+	flags.StringVarP(&opt.password, "password", "p", "", "Password or Personal Access Token (PAT)")
+	flags.BoolVar(&opt.fromStdin, "password-stdin", false, "Take the Password or Personal Access Token (PAT) from stdin")
+	return cmd
+}
+
+// maxPassword bounds what --password-stdin reads; tokens have some kilobytes.
+const maxPassword = 1 << 20
+
+func (o *loginOptions) check(cmd *cobra.Command, app *cli.App) error {
+	if cmd.Flags().Changed("password") {
+		if o.fromStdin {
+			return errors.New("conflicting options: cannot specify both --password and --password-stdin")
+		}
+		fmt.Fprintln(app.Err, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
+	}
+	if cmd.Flags().Changed("username") && o.user == "" {
+		return errors.New("username is empty")
+	}
+	if cmd.Flags().Changed("password") && o.password == "" {
+		return errors.New("password is empty")
+	}
+	if !o.fromStdin {
+		return nil
+	}
+	if o.user == "" {
+		return errors.New("the --password-stdin option requires --username to be set")
+	}
+	content, err := io.ReadAll(io.LimitReader(app.In, maxPassword))
+	if err != nil {
+		return fmt.Errorf("read the password: %w", err)
+	}
+	o.password = strings.TrimRight(string(content), "\r\n")
+	if strings.TrimSpace(o.password) == "" {
+		return errors.New("password is empty")
+	}
+	return nil
+}
+
+func runLogin(cmd *cobra.Command, app *cli.App, opt loginOptions, server string) error {
+	store, err := auth.Open(app.ConfigDir())
+	if err != nil {
+		return err
+	}
+	api, err := app.Client()
+	if err != nil {
+		return err
+	}
+	login := registry.AuthConfig{ServerAddress: server, Username: opt.user, Password: opt.password}
+	if opt.user == "" && opt.password == "" {
+		if kept, err := store.Get(server); err == nil && (kept.Password != "" || kept.IdentityToken != "") {
+			fmt.Fprintf(app.Out, "Authenticating with existing credentials... [Username: %s]\n", kept.Username)
+			fmt.Fprintf(app.Out, "\ni Info → To login with a different account, run 'hoy logout' followed by 'hoy login'\n\n")
+			login = kept
+			login.ServerAddress = server
+			response, err := authenticate(cmd, api, login)
+			if err == nil {
+				return finishLogin(app, store, login, response)
+			}
+			if client.IsErrConnectionFailed(err) {
+				return err
+			}
+			fmt.Fprintln(app.Err, "Login did not succeed, error:", err)
+			login = registry.AuthConfig{ServerAddress: server}
+		}
+	}
+	if err := prompt(cmd, app, &login, opt.user); err != nil {
+		return err
+	}
+	response, err := authenticate(cmd, api, login)
+	if err != nil {
+		return err
+	}
+	return finishLogin(app, store, login, response)
+}
+
+func authenticate(cmd *cobra.Command, api client.APIClient, login registry.AuthConfig) (registry.AuthResponse, error) {
+	got, err := api.RegistryLogin(cmd.Context(), client.RegistryLoginOptions{
+		Username: login.Username, Password: login.Password, ServerAddress: login.ServerAddress, IdentityToken: login.IdentityToken,
+	})
+	return got.Auth, err
+}
+
+func finishLogin(app *cli.App, store *auth.Store, login registry.AuthConfig, response registry.AuthResponse) error {
+	if response.IdentityToken != "" {
+		login.Password, login.IdentityToken = "", response.IdentityToken
+	}
+	if err := store.Save(login); err != nil {
+		return fmt.Errorf("error saving credentials: %w", err)
+	}
+	if store.Helper(login.ServerAddress) == "" {
+		fmt.Fprintf(app.Err, "\nWARNING! Your credentials are stored unencrypted in '%s'.\n"+
+			"Configure a credential helper to remove this warning. See\n"+
+			"https://docs.docker.com/go/credential-store/\n\n", store.Path())
+	}
+	if response.Status != "" {
+		fmt.Fprintln(app.Out, response.Status)
+	}
+	return nil
+}
+
+// prompt asks for what is missing; the password without echo.
+func prompt(cmd *cobra.Command, app *cli.App, login *registry.AuthConfig, user string) error {
+	if login.Username != "" && login.Password != "" {
+		return nil
+	}
+	if !app.In.IsTerminal() {
+		return errors.New("Error: Cannot perform an interactive login from a non TTY device") //nolint:staticcheck // users know this sentence
+	}
+	if user == "" {
+		if login.ServerAddress == auth.DefaultServer {
+			fmt.Fprintln(app.Out, "Log in with your Docker ID or email address to push and pull images from Docker Hub.")
+		}
+		fmt.Fprint(app.Out, "Username: ")
+		line, err := answer(cmd, func() (string, error) {
+			return bufio.NewReader(io.LimitReader(app.In, maxPassword)).ReadString('\n')
+		})
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if login.Username = strings.TrimSpace(line); login.Username == "" {
+			return errors.New("Error: Non-null Username Required") //nolint:staticcheck // users know this sentence
+		}
+	}
+	if login.Password != "" {
+		return nil
+	}
+	fmt.Fprint(app.Out, "Password: ")
+	state, err := term.GetState(int(app.In.FD()))
+	if err != nil {
+		return err
+	}
+	// A signal must not leave the terminal without echo.
+	defer func() { _ = term.Restore(int(app.In.FD()), state) }()
+	password, err := answer(cmd, func() (string, error) {
+		text, err := term.ReadPassword(int(app.In.FD()))
+		return string(text), err
+	})
+	fmt.Fprintln(app.Out)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if login.Password = password; password == "" {
+		return errors.New("Error: Password Required") //nolint:staticcheck // users know this sentence
+	}
+	return nil
+}
+
+// answer waits for a person or for a signal that ends the verb.
+func answer(cmd *cobra.Command, read func() (string, error)) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		text, err := read()
+		got <- result{text, err}
+	}()
+	select {
+	case r := <-got:
+		return r.text, r.err
+	case <-cmd.Context().Done():
+		return "", cmd.Context().Err()
+	}
+}
+
+func newLogout(app *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use:               "logout [SERVER]",
+		Short:             "Log out from a registry",
+		Long:              "Log out from a registry.\nDefaults to Docker Hub if no server is specified.",
+		Example:           `  hoy logout registry.example:5000`,
+		Args:              cli.MaxArgs(1),
+		ValidArgsFunction: complete.None,
+		RunE: func(_ *cobra.Command, args []string) error {
+			address := ""
+			if len(args) > 0 {
+				address = args[0]
+			}
+			server := auth.Server(address)
+			store, err := auth.Open(app.ConfigDir())
+			if err != nil {
+				return err
+			}
+			found, err := store.Erase(server)
+			if err != nil {
+				return fmt.Errorf("could not erase credentials of %s: %w", server, err)
+			}
+			if !found {
+				fmt.Fprintln(app.Out, "Not logged in to", server)
+				return nil
+			}
+			fmt.Fprintln(app.Out, "Removing login credentials for", server)
+			return nil
+		},
+	}
+}
