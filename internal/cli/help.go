@@ -99,7 +99,7 @@ func writeCommands(w io.Writer, cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		switch {
 		case !sub.IsAvailableCommand():
-		case sub.Annotations[groupKey] != "":
+		case sub.Annotations[groupKey] != "" && !cmd.HasParent():
 			common = append(common, sub)
 		case sub.HasSubCommands() && !cmd.HasParent() && sub.Name() != "completion":
 			management = append(management, sub)
