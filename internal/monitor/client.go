@@ -339,7 +339,9 @@ func (q *exitQueue) run() {
 		if closed {
 			return
 		}
-		<-q.wake
+		if len(batch) == 0 { // deliver may have taken the wake-up of a later one
+			<-q.wake
+		}
 	}
 }
 

@@ -4,7 +4,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -143,9 +142,12 @@ func (s *Server) accept(listener *os.File) error {
 			fd, _, opErr = unix.Accept4(int(l), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 			return opErr != unix.EAGAIN
 		})
-		switch {
-		case errors.Is(err, os.ErrClosed):
+		select {
+		case <-s.quit:
 			return nil
+		default:
+		}
+		switch {
 		case err != nil:
 			return err
 		case opErr != nil:

@@ -158,8 +158,14 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 	if err := p.streams.Begin(child.Console, log); err != nil {
 		t.log.Error("the streams of a process cannot be read", "process", name(p.id), "error", err)
 	}
+	pidFD, err := stdio.Pollable(child.PidFD)
+	if err != nil { // no descriptor left: the process cannot be looked after
+		_ = unix.Kill(child.Pid, unix.SIGKILL) // not reaped yet, so the number is its own
+		_, _ = unix.Wait4(child.Pid, nil, 0, nil)
+		return monitor.Started{}, fmt.Errorf("start %s: %w", name(p.id), err)
+	}
 	t.mu.Lock()
-	p.started, p.pidFD = started, child.PidFD
+	p.started, p.pidFD = started, pidFD
 	t.mu.Unlock()
 	go t.wait(p)
 	return started, nil

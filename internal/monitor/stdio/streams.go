@@ -103,7 +103,7 @@ func (s *Streams) Begin(console *os.File, log *jsonfile.Writer) error {
 	s.closeChild()
 	s.log = log
 	if console != nil {
-		f, err := pollable(console)
+		f, err := Pollable(console)
 		if err != nil {
 			return fmt.Errorf("console: %w", err)
 		}
@@ -120,8 +120,9 @@ func (s *Streams) Begin(console *os.File, log *jsonfile.Writer) error {
 	return nil
 }
 
-// pollable replaces f, of whatever mode, by a file that does not block.
-func pollable(f *os.File) (*os.File, error) {
+// Pollable replaces f, of whatever mode, by a file that does not block and can
+// be waited for without a thread. It closes f.
+func Pollable(f *os.File) (*os.File, error) {
 	defer f.Close()
 	raw, err := f.SyscallConn()
 	if err != nil {

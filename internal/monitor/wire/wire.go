@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -89,7 +90,8 @@ type Conn struct {
 	file *os.File
 	raw  rawConn
 
-	send sync.Mutex // keeps messages whole; the peer always reads, so it is held briefly
+	closed atomic.Bool
+	send   sync.Mutex // keeps messages whole; the peer always reads, so it is held briefly
 
 	queued  []int // files that came ahead of the message they belong to
 	scratch [HeaderSize]byte
@@ -116,9 +118,21 @@ func NewConn(fd int) (*Conn, error) {
 	return &Conn{file: f, raw: raw}, nil
 }
 
-// Close ends the connection; a Receive that waits returns an error. Files that
-// were received and never delivered are closed by the next Receive's failure.
-func (c *Conn) Close() error { return c.file.Close() }
+// Close ends the connection; a Receive that waits returns os.ErrClosed. Files
+// that were received and never delivered are closed by the next Receive's failure.
+func (c *Conn) Close() error {
+	c.closed.Store(true)
+	return c.file.Close()
+}
+
+// mapClosed gives the error that a raw connection returns after Close, which
+// nobody can name, the name that it has elsewhere.
+func (c *Conn) mapClosed(err error) error {
+	if err != nil && c.closed.Load() {
+		return os.ErrClosed
+	}
+	return err
+}
 
 // Peer returns the process at the other end as the kernel vouches for it.
 func (c *Conn) Peer() (*unix.Ucred, error) {
@@ -181,7 +195,7 @@ func (c *Conn) write(buf []byte, files []*os.File) error {
 		}
 		return true
 	})
-	return errors.Join(err, opErr)
+	return errors.Join(c.mapClosed(err), opErr)
 }
 
 // rightsOf builds the control message. The duplicates that it sends keep the
@@ -313,7 +327,7 @@ func (c *Conn) fill(p []byte) error {
 	if opErr != nil {
 		return opErr
 	}
-	return err
+	return c.mapClosed(err)
 }
 
 func (c *Conn) queue(oob []byte) error {
