@@ -169,11 +169,17 @@ type Seccomp interface {
 	Compile(s *specs.LinuxSeccomp) ([]byte, error)
 }
 
+// Owner is a user and a group, by number.
+type Owner struct{ UID, GID int }
+
 // Archive reads and writes files below an O_PATH root, never outside it.
 type Archive interface {
 	Stat(root *os.File, path string) (container.PathStat, error)
 	Get(root *os.File, path string) (container.PathStat, io.ReadCloser, error)
-	Put(root *os.File, path string, opt request.PutArchive, content io.Reader) error
+	// Put gives all that it unpacks to owner, unless that is nil.
+	Put(root *os.File, path string, opt request.PutArchive, owner *Owner, content io.Reader) error
+	// Owner looks a user ("uid", "name", "uid:gid" …) up in the root's own files.
+	Owner(root *os.File, user string) (*Owner, error)
 	Export(root *os.File, w io.Writer) error
 	// CopyUp fills the empty directory dstDir with what srcPath holds.
 	CopyUp(root *os.File, srcPath, dstDir string) error

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/container/core"
+	"hoy/internal/container/deps"
 	"hoy/internal/container/index"
 	"hoy/internal/container/record"
 	"hoy/internal/request"
@@ -47,8 +48,7 @@ func (f *Files) Export(ctx context.Context, ref string, w io.Writer) error {
 	if r.State.Phase == record.Removing || r.State.Phase == record.Dead {
 		return core.Conflict("You cannot export container %s which is being removed", r.ID)
 	}
-	// The root alone, without what is mounted in it: also of a running container.
-	root, err := f.detached(ctx, r, true)
+	root, err := f.root(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -58,6 +58,24 @@ func (f *Files) Export(ctx context.Context, ref string, w io.Writer) error {
 	}
 	f.Event(r, events.ActionExport, nil)
 	return nil
+}
+
+// root is the container's whole root, for reading. That of a running container
+// is its process's: an overlay must not be mounted twice.
+func (f *Files) root(ctx context.Context, e *index.Entry) (*os.File, error) {
+	r := e.Record()
+	if !r.State.Phase.HasProcess() {
+		return f.detached(ctx, r, true)
+	}
+	root, err := processRoot(r.State.Pid)
+	if now := e.Record(); now.State.Pid != r.State.Pid {
+		// It ended meanwhile; the number may be another process's.
+		if err == nil {
+			root.Close()
+		}
+		return f.root(ctx, e)
+	}
+	return root, err
 }
 
 func (f *Files) detached(ctx context.Context, r *record.Record, readOnly bool) (*os.File, error) {
@@ -79,7 +97,7 @@ type place struct {
 // locate finds where the files at p are: below the root of the running process,
 // where all mounts are in place, or in the stopped container's own root or the
 // source of the mount that covers p.
-func (f *Files) locate(ctx context.Context, ref, p string, write bool) (*record.Record, *place, error) {
+func (f *Files) locate(ctx context.Context, ref, p string, write bool) (*index.Entry, *place, error) {
 	e, err := f.Index.Find(ref)
 	if err != nil {
 		return nil, nil, err
@@ -101,22 +119,16 @@ func (f *Files) locate(ctx context.Context, ref, p string, write bool) (*record.
 	}
 	switch {
 	case r.State.Phase.HasProcess():
-		pl.root, err = processRoot(r.State.Pid)
-		if e.Record().State.Pid != r.State.Pid && err == nil {
-			// It ended meanwhile; the number may be another process's.
-			pl.root.Close()
-			return f.locate(ctx, ref, p, write)
-		}
+		pl.root, err = f.root(ctx, e)
 	case m != nil && m.Type != mount.TypeTmpfs:
-		pl.root, err = mountSource(m)
-		pl.path = below
+		pl.root, pl.path, err = mountSource(m, below)
 	default:
 		pl.root, err = f.detached(ctx, r, !write)
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	return r, pl, nil
+	return e, pl, nil
 }
 
 // covering is the innermost mount that p lies in, by name, and p's rest below it.
@@ -155,22 +167,29 @@ func processRoot(pid int) (*os.File, error) {
 	return f, nil
 }
 
-func mountSource(m *record.Mount) (*os.File, error) {
-	src, err := os.OpenFile(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+// mountSource opens what m mounts. Where that is a single file, its directory
+// is the root and its name the path.
+func mountSource(m *record.Mount, below string) (*os.File, string, error) {
+	dir, rest := m.Source, below
+	if st, err := os.Stat(m.Source); err == nil && !st.IsDir() {
+		dir, rest = path.Split(m.Source)
+		rest = "/" + rest
+	}
+	src, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("mount source %s: %w", m.Source, err)
+		return nil, "", fmt.Errorf("mount source %s: %w", m.Source, err)
 	}
 	if m.Subpath == "" {
-		return src, nil
+		return src, rest, nil
 	}
 	defer src.Close()
 	fd, err := unix.Openat2(int(src.Fd()), m.Subpath, &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("volume %s: path %s: %w", m.Name, m.Subpath, err)
+		return nil, "", fmt.Errorf("volume %s: path %s: %w", m.Name, m.Subpath, err)
 	}
-	return os.NewFile(uintptr(fd), m.Source), nil
+	return os.NewFile(uintptr(fd), m.Source), below, nil
 }
 
 // StatPath of api/containers.
@@ -189,7 +208,7 @@ func (f *Files) StatPath(ctx context.Context, ref, p string) (container.PathStat
 
 // GetArchive of api/containers.
 func (f *Files) GetArchive(ctx context.Context, ref, p string) (container.PathStat, io.ReadCloser, error) {
-	r, pl, err := f.locate(ctx, ref, p, false)
+	e, pl, err := f.locate(ctx, ref, p, false)
 	if err != nil {
 		return container.PathStat{}, nil, err
 	}
@@ -198,7 +217,7 @@ func (f *Files) GetArchive(ctx context.Context, ref, p string) (container.PathSt
 		pl.root.Close()
 		return st, nil, err
 	}
-	f.Event(r, events.ActionArchivePath, nil)
+	f.Event(e.Record(), events.ActionArchivePath, nil)
 	return st, &closing{ReadCloser: content, root: pl.root}, nil
 }
 
@@ -216,14 +235,31 @@ func (c *closing) Close() error {
 
 // PutArchive of api/containers.
 func (f *Files) PutArchive(ctx context.Context, ref, p string, opt request.PutArchive, content io.Reader) error {
-	r, pl, err := f.locate(ctx, ref, p, true)
+	e, pl, err := f.locate(ctx, ref, p, true)
 	if err != nil {
 		return err
 	}
 	defer pl.root.Close()
-	if err := f.Archive.Put(pl.root, pl.path, opt, content); err != nil {
+	owner, err := f.owner(ctx, e, opt)
+	if err != nil {
 		return err
 	}
-	f.Event(r, events.ActionExtractToDir, nil)
+	if err := f.Archive.Put(pl.root, pl.path, opt, owner, content); err != nil {
+		return err
+	}
+	f.Event(e.Record(), events.ActionExtractToDir, nil)
 	return nil
+}
+
+// owner is the container's user where what is put in is to be that user's.
+func (f *Files) owner(ctx context.Context, e *index.Entry, opt request.PutArchive) (*deps.Owner, error) {
+	if !opt.CopyUIDGID {
+		return nil, nil
+	}
+	root, err := f.detached(ctx, r, true)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return f.Archive.Owner(root, e.Record().Config.User)
 }
