@@ -85,8 +85,6 @@ func runList(cmd *cobra.Command, app *cli.App, opt listOptions) error {
 	if opt.digests {
 		table.Columns = []string{"Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"}
 	}
-	// A format of its own wins over --quiet here, as in Docker.
-	quiet := opt.quiet && (layout == "" || layout == "table")
 	perDigest := opt.digests || strings.Contains(layout, ".Digest")
 	var rows []format.Row
 	for i := range list.Items {
@@ -96,7 +94,7 @@ func runList(cmd *cobra.Command, app *cli.App, opt listOptions) error {
 	if opt.full {
 		width = 0
 	}
-	return table.Write(app.Out, format.Options{Format: layout, Quiet: quiet, Width: width, Warnings: app.Err}, rows)
+	return table.Write(app.Out, format.Options{Format: layout, Quiet: listflag.Quiet(opt.quiet, layout), Width: width, Warnings: app.Err}, rows)
 }
 
 // Name is one way to call an image; an empty part is none.

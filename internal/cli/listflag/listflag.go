@@ -22,6 +22,11 @@ func Format(flags *pflag.FlagSet, into *string, short string, table bool) {
 	flags.StringVarP(into, "format", short, "", usage)
 }
 
+// Quiet says whether --quiet shapes the list: a format of its own wins over it.
+func Quiet(quiet bool, layout string) bool {
+	return quiet && (layout == "" || layout == "table")
+}
+
 // Value collects key=value conditions. The zero Value has none.
 type Value struct{ filters client.Filters }
 

@@ -80,7 +80,7 @@ func newList(app *cli.App) *cobra.Command {
 		if full {
 			width = 0
 		}
-		return listTable.Write(app.Out, format.Options{Format: layout, Quiet: quiet, Width: width, Warnings: app.Err}, rows)
+		return listTable.Write(app.Out, format.Options{Format: layout, Quiet: listflag.Quiet(quiet, layout), Width: width, Warnings: app.Err}, rows)
 	}
 	return cmd
 }

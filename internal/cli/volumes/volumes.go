@@ -126,7 +126,7 @@ func newList(app *cli.App) *cobra.Command {
 		for i := range list.Items {
 			rows = append(rows, row(&list.Items[i]))
 		}
-		return listTable.Write(app.Out, format.Options{Format: layout, Quiet: quiet, Width: app.Out.Width(), Warnings: app.Err}, rows)
+		return listTable.Write(app.Out, format.Options{Format: layout, Quiet: listflag.Quiet(quiet, layout), Width: app.Out.Width(), Warnings: app.Err}, rows)
 	}
 	return cmd
 }
