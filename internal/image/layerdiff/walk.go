@@ -32,19 +32,41 @@ func Overlay(ctx context.Context, upper *os.Root, lower []string, emit Emit) err
 	return w.dir("/", lower, func() error { return nil }, 0)
 }
 
-// Trees calls emit with how the file system at dir differs from that at base.
+// Trees calls emit with how the file system at dir differs from that at base,
+// likewise directories first.
 func Trees(ctx context.Context, base, dir string, emit Emit) error {
 	kinds := map[cfs.ChangeKind]container.ChangeType{
 		cfs.ChangeKindAdd: container.ChangeAdd, cfs.ChangeKindModify: container.ChangeModify, cfs.ChangeKindDelete: container.ChangeDelete,
+	}
+	emitted := map[string]bool{"/": true}
+	var parents func(p string) error
+	parents = func(p string) error {
+		if p = path.Dir(p); emitted[p] {
+			return nil
+		}
+		if err := parents(p); err != nil {
+			return err
+		}
+		emitted[p] = true
+		info, err := os.Lstat(filepath.Join(dir, p))
+		if err != nil {
+			return gone(err)
+		}
+		return emit(container.ChangeModify, p, info)
 	}
 	return cfs.Changes(ctx, base, dir, func(kind cfs.ChangeKind, p string, info fs.FileInfo, err error) error {
 		if err != nil {
 			return err
 		}
-		if k, ok := kinds[kind]; ok {
-			return emit(k, p, info)
+		k, ok := kinds[kind]
+		if !ok || emitted[p] {
+			return nil
 		}
-		return nil
+		if err := parents(p); err != nil {
+			return err
+		}
+		emitted[p] = true
+		return emit(k, p, info)
 	})
 }
 

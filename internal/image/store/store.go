@@ -23,6 +23,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
+	clog "github.com/containerd/log"
 	"go.etcd.io/bbolt"
 )
 
@@ -61,6 +62,9 @@ type Store struct {
 // Open opens the store at opt.Root, making it where there is none, and removes
 // what an earlier process left unfinished.
 func Open(ctx context.Context, opt Options) (_ *Store, err error) {
+	// The libraries log through one global logger of their own; what matters
+	// comes back as an error.
+	_ = clog.SetLevel("error")
 	s := &Store{root: opt.Root, log: opt.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
