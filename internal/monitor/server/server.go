@@ -36,7 +36,7 @@ type Options struct {
 	ExecRoot string
 	// ListenFD, where more than 2, is an inherited socket that listens at Socket already.
 	ListenFD int
-	// Starter is internal/runtime outside of tests.
+	// Starter may be nil: Runtime.
 	Starter Starter
 	Log     *slog.Logger
 }
@@ -61,6 +61,9 @@ type Server struct {
 func Serve(opt Options) error {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Starter == nil {
+		opt.Starter = Runtime{}
 	}
 	if err := os.MkdirAll(opt.ExecRoot, 0o711); err != nil {
 		return fmt.Errorf("monitor: %w", err)

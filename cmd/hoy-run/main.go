@@ -1,0 +1,61 @@
+// Command hoy-run is the small program beside the daemon: the monitor, which is
+// the parent of every container, and the init that a container may ask for.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"hoy/internal/monitor"
+	"hoy/internal/monitor/server"
+)
+
+const usage = `hoy-run is started by hoyd; it is not meant to be called by hand.
+
+Usage:
+  hoy-run monitor --socket PATH --exec-root DIR   hold the containers' processes
+  hoy-run --version                               print the version
+`
+
+func main() { os.Exit(run(os.Args)) }
+
+func run(args []string) int {
+	if len(args) < 2 {
+		fmt.Fprint(os.Stderr, usage)
+		return 2
+	}
+	switch args[1] {
+	case "monitor":
+		return runMonitor(args[2:])
+	case "--version", "-v", "version":
+		fmt.Println("hoy-run version", monitor.Version())
+		return 0
+	case "--help", "-h", "help":
+		fmt.Print(usage)
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "hoy-run: unknown role %q\n\n%s", args[1], usage)
+	return 2
+}
+
+func runMonitor(args []string) int {
+	opt := server.Options{Log: server.BoundedLog(os.Stderr)}
+	flags := flag.NewFlagSet("hoy-run monitor", flag.ContinueOnError)
+	flags.StringVar(&opt.Socket, "socket", "", "Unix socket to serve at")
+	flags.StringVar(&opt.ExecRoot, "exec-root", "", "directory for the records of exits")
+	flags.IntVar(&opt.ListenFD, "listen-fd", 0, "inherited descriptor that listens at the socket already")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if opt.Socket == "" || opt.ExecRoot == "" || flags.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "hoy-run monitor: --socket and --exec-root are needed, and nothing else")
+		return 2
+	}
+	server.Boot(opt.Log)
+	if err := server.Serve(opt); err != nil {
+		opt.Log.Error("the monitor has ended", "error", err)
+		return 1
+	}
+	return 0
+}
