@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -67,7 +68,7 @@ type Options struct {
 // Service is safe for concurrent use.
 type Service struct {
 	store    *store.Store
-	registry *transfer.Client
+	registry atomic.Pointer[transfer.Client]
 	events   func(events.Message)
 	users    func() []Use
 	log      *slog.Logger
@@ -90,8 +91,7 @@ func Open(ctx context.Context, opt Options) (*Service, error) {
 		s.users = func() []Use { return nil }
 	}
 	var err error
-	s.registry, err = transfer.NewClient(opt.InsecureRegistries, opt.RegistryMirrors)
-	if err != nil {
+	if err = s.SetRegistries(opt.InsecureRegistries, opt.RegistryMirrors); err != nil {
 		return nil, err
 	}
 	s.store, err = store.Open(ctx, store.Options{Root: opt.Root, Snapshotter: opt.Snapshotter, Log: s.log})
@@ -115,6 +115,17 @@ func (s *Service) Count() int {
 		return 0
 	}
 	return len(all)
+}
+
+// SetRegistries replaces how registries are spoken to, see Options; transfers
+// that run go on as they began.
+func (s *Service) SetRegistries(insecure, mirrors []string) error {
+	c, err := transfer.NewClient(insecure, mirrors)
+	if err != nil {
+		return err
+	}
+	s.registry.Store(c)
+	return nil
 }
 
 // SetUsers sets who tells which containers use which image.

@@ -45,7 +45,7 @@ func (s *Service) Pull(ctx context.Context, ref string, opt request.ImageTransfe
 	if !reference.IsNameOnly(named) {
 		return errdefs.ErrInvalidArgument.WithMessage("tag can't be used with --all-tags/-a")
 	}
-	tags, err := s.registry.Tags(ctx, named, opt.Auth)
+	tags, err := s.registry.Load().Tags(ctx, named, opt.Auth)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (s *Service) pullOne(ctx context.Context, ref reference.Named, opt request.
 	defer done()
 	name := ref.String()
 	old, oldErr := s.store.Images().Get(lctx, name)
-	target, err := s.registry.Pull(lctx, s.store, ref, transfer.Pull{Platform: opt.Platform, Auth: opt.Auth, Progress: progress})
+	target, err := s.registry.Load().Pull(lctx, s.store, ref, transfer.Pull{Platform: opt.Platform, Auth: opt.Auth, Progress: progress})
 	if err != nil {
 		done()
 		s.store.Discard(ctx)
@@ -150,7 +150,7 @@ func (s *Service) Push(ctx context.Context, ref string, opt request.ImageTransfe
 			return err
 		}
 		push := transfer.Push{Platform: opt.Platform, Auth: opt.Auth, Progress: progress}
-		if err := s.registry.Push(s.store.Context(ctx), s.store, r, img.Target, push); err != nil {
+		if err := s.registry.Load().Push(s.store.Context(ctx), s.store, r, img.Target, push); err != nil {
 			return err
 		}
 		s.publish(events.ActionPush, reference.FamiliarString(r), map[string]string{"name": reference.FamiliarName(r)})
@@ -316,10 +316,10 @@ func (s *Service) DistributionInspect(ctx context.Context, ref string, auth *reg
 	if err != nil {
 		return registry.DistributionInspect{}, err
 	}
-	return s.registry.Inspect(ctx, reference.TagNameOnly(named), auth)
+	return s.registry.Load().Inspect(ctx, reference.TagNameOnly(named), auth)
 }
 
 // Login checks the credentials against the registry.
 func (s *Service) Login(ctx context.Context, auth registry.AuthConfig) (registry.AuthResponse, error) {
-	return s.registry.Login(ctx, auth)
+	return s.registry.Load().Login(ctx, auth)
 }
