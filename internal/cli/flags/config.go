@@ -100,12 +100,15 @@ func (c *Container) config(fs *pflag.FlagSet) (*container.Config, error) {
 }
 
 // Attach says which streams a run in the foreground attaches to: those of -a, or
-// else output and error, and the input with -i.
+// else output and error; the input always with -i.
 func (s *Spec) Attach(c *Container, detach bool) {
-	if given, _ := c.Attaches(""); !given && !detach {
-		s.Config.AttachStdout, s.Config.AttachStderr = true, true
-		s.Config.AttachStdin = c.stdin
+	if detach {
+		return
 	}
+	if given, _ := c.Attaches(""); !given {
+		s.Config.AttachStdout, s.Config.AttachStderr = true, true
+	}
+	s.Config.AttachStdin = s.Config.AttachStdin || c.stdin
 	s.Config.StdinOnce = c.stdin && s.Config.AttachStdin
 }
 

@@ -128,7 +128,7 @@ func setTypedField(spec *mount.Mount, key, value, field string) error {
 		}
 		tmpfsOptions(spec).Mode = os.FileMode(mode)
 	default:
-		return fmt.Errorf("unknown option '%s' in '%s'", key, field)
+		return fmt.Errorf("unexpected key '%s' in '%s'", key, field)
 	}
 	return nil
 }

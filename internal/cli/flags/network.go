@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -129,7 +130,10 @@ func (c *Container) endpoints(mode *container.NetworkMode) (map[string]*network.
 		if err != nil {
 			return nil, err
 		}
-		endpoints[a.target] = ep
+		// The mode alone names a built-in network, unless there is more to say.
+		if len(nets) > 1 || a.target == network.NetworkDefault || container.NetworkMode(a.target).IsUserDefined() || !reflect.DeepEqual(*ep, network.EndpointSettings{}) {
+			endpoints[a.target] = ep
+		}
 	}
 	if userDefined && other {
 		return nil, errors.New("conflicting options: cannot attach both user-defined and non-user-defined network-modes")

@@ -20,7 +20,7 @@ func securityOptions(values []string) (options, masked, readOnly []string, err e
 		key, val, ok := strings.Cut(value, "=")
 		if !ok && value != "no-new-privileges" {
 			if key, val, ok = strings.Cut(value, ":"); !ok {
-				return nil, nil, nil, fmt.Errorf("invalid --security-opt: %q", value)
+				return nil, nil, nil, fmt.Errorf("Invalid --security-opt: %q", value) //nolint:staticcheck // users know this sentence
 			}
 		}
 		if key == "seccomp" && val != "unconfined" && val != "builtin" {

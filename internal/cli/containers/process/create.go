@@ -66,6 +66,9 @@ func NewCreate(app *cli.App) *cobra.Command {
 	c := newCreation(app, cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c.opts.Image, c.opts.Args = args[0], args[1:]
+		if err := c.check(); err != nil {
+			return badFlags(cmd, err)
+		}
 		spec, err := c.opts.Spec(cmd.Flags())
 		if err != nil {
 			return badFlags(cmd, err)
@@ -86,14 +89,18 @@ func badFlags(cmd *cobra.Command, err error) error {
 	return cli.Fail(cli.ExitUsage, fmt.Errorf("%s: %w\n\nRun '%s --help' for more information", cli.Name, err, cmd.CommandPath()))
 }
 
+// check refuses what --pull does not know.
+func (c *creation) check() error {
+	switch c.pull {
+	case pullAlways, pullMissing, pullNever, "":
+		return nil
+	}
+	return fmt.Errorf("invalid pull option: '%s': must be one of %q, %q or %q", c.pull, pullAlways, pullMissing, pullNever)
+}
+
 // create pulls the image as --pull says, creates the container and writes its id
 // to --cidfile.
 func (c *creation) create(ctx context.Context, spec *flags.Spec) (id string, err error) {
-	switch c.pull {
-	case pullAlways, pullMissing, pullNever, "":
-	default:
-		return "", fmt.Errorf("invalid pull option: '%s': must be one of %q, %q or %q", c.pull, pullAlways, pullMissing, pullNever)
-	}
 	opt := client.ContainerCreateOptions{
 		Config: spec.Config, HostConfig: spec.Host, NetworkingConfig: spec.Networking, Name: c.name,
 	}

@@ -18,7 +18,7 @@ import (
 
 // run is one call of `run`.
 type run struct {
-	creation
+	*creation
 	detach   bool
 	sigProxy bool
 	keys     string
@@ -42,7 +42,7 @@ func NewRun(app *cli.App) *cobra.Command {
 		ValidArgsFunction: complete.Images(app, 1),
 	}
 	fs := cmd.Flags()
-	r := &run{creation: *newCreation(app, fs)}
+	r := &run{creation: newCreation(app, fs)}
 	fs.BoolVarP(&r.detach, "detach", "d", false, "Run container in background and print container ID")
 	fs.BoolVar(&r.sigProxy, "sig-proxy", true, "Proxy received signals to the process")
 	fs.StringVar(&r.keys, "detach-keys", "", "Override the key sequence for detaching a container")
@@ -81,7 +81,10 @@ func (r *run) run(cmd *cobra.Command) error {
 
 func (r *run) spec(cmd *cobra.Command) (*flags.Spec, error) {
 	if given, _ := r.opts.Attaches(""); given && r.detach {
-		return nil, errors.New("conflicting options: cannot specify both --attach and --detach")
+		return nil, cli.Fail(1, errors.New("conflicting options: cannot specify both --attach and --detach"))
+	}
+	if err := r.check(); err != nil {
+		return nil, err
 	}
 	spec, err := r.opts.Spec(cmd.Flags())
 	if err != nil {
