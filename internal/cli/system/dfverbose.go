@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -96,9 +97,7 @@ func verboseRows(usage client.DiskUsageResult) verboseUsage {
 	for i := range usage.Volumes.Items {
 		v.Volumes = append(v.Volumes, volumeUsage(&usage.Volumes.Items[i]))
 	}
-	slices.SortFunc(usage.BuildCache.Items, func(a, b build.CacheRecord) int {
-		return strings.Compare(a.ID, b.ID)
-	})
+	slices.SortFunc(usage.BuildCache.Items, leastRecentlyUsed)
 	for i := range usage.BuildCache.Items {
 		v.BuildCache = append(v.BuildCache, cacheUsage(&usage.BuildCache.Items[i]))
 	}
@@ -154,7 +153,7 @@ func containerUsage(c *container.Summary) format.Row {
 	for _, key := range slices.Sorted(maps.Keys(c.Labels)) {
 		labels = append(labels, key+"="+c.Labels[key])
 	}
-	bytes := size(c.SizeRw)
+	bytes := units.HumanSizeWithPrecision(float64(c.SizeRw), 3)
 	return format.Row{
 		"ID": images.ID(c.ID, false), "Image": containerImage(c), "Command": strconv.Quote(format.Ellipsis(c.Command, 20)),
 		"LocalVolumes": strconv.Itoa(locals), "Size": bytes, "Status": c.Status, "State": string(c.State),
@@ -191,6 +190,17 @@ func volumeUsage(v *volume.Volume) format.Row {
 	return format.Row{
 		"Name": v.Name, "Links": links, "Size": bytes, "Driver": v.Driver, "Scope": v.Scope, "Mountpoint": v.Mountpoint,
 	}.WithLabels(v.Labels)
+}
+
+// leastRecentlyUsed orders what was never used first.
+func leastRecentlyUsed(a, b build.CacheRecord) int {
+	at := func(c build.CacheRecord) time.Time {
+		if c.LastUsedAt == nil {
+			return time.Time{}
+		}
+		return *c.LastUsedAt
+	}
+	return cmp.Or(at(a).Compare(at(b)), strings.Compare(a.ID, b.ID))
 }
 
 func cacheUsage(c *build.CacheRecord) format.Row {

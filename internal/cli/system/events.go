@@ -96,11 +96,18 @@ func eventWriter(w io.Writer, layout string) (func(events.Message) error, error)
 			return err
 		}, nil
 	case "json":
-		return func(m events.Message) error { return json.NewEncoder(w).Encode(withLegacy(m)) }, nil
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		return func(m events.Message) error { return encoder.Encode(withLegacy(m)) }, nil
 	}
 	tmpl, err := format.Parse(layout)
 	if err != nil {
 		return nil, err
+	}
+	// An attribute that only some events have is no mistake; a field that none has is.
+	tmpl.Option("missingkey=default")
+	if err := tmpl.Execute(io.Discard, event{}); err != nil {
+		return nil, fmt.Errorf("template parsing error: %w", err)
 	}
 	return func(m events.Message) error {
 		var line strings.Builder

@@ -223,7 +223,7 @@ func (p printer) host(i *system.Info) {
 	p.line(1, "Total Memory", units.BytesSize(float64(i.MemTotal)))
 	p.some(1, "Name", i.Name)
 	p.some(1, "ID", i.ID)
-	p.some(1, "Docker Root Dir", i.DockerRootDir)
+	p.line(1, "Docker Root Dir", i.DockerRootDir)
 	p.line(1, "Debug Mode", i.Debug)
 	if i.Debug {
 		p.line(2, "File Descriptors", i.NFd)

@@ -229,15 +229,10 @@ func newLogout(app *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			found, err := store.Erase(server)
-			if err != nil {
+			fmt.Fprintln(app.Out, "Removing login credentials for", server)
+			if _, err := store.Erase(server); err != nil {
 				return fmt.Errorf("could not erase credentials of %s: %w", server, err)
 			}
-			if !found {
-				fmt.Fprintln(app.Out, "Not logged in to", server)
-				return nil
-			}
-			fmt.Fprintln(app.Out, "Removing login credentials for", server)
 			return nil
 		},
 	}
