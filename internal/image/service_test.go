@@ -424,8 +424,8 @@ func TestRemoveRules(t *testing.T) {
 	refuse(short, false, "conflict: unable to delete "+short+" (cannot be forced) - image is being used by running container cccccccccccc")
 	w.uses[0].Running = false
 	refuse(short, false, "conflict: unable to delete "+short+" (must be forced) - image is being used by stopped container cccccccccccc")
-	out, err = w.Remove(ctx, "a", request.ImageRemove{})
-	if !errdefs.IsNotFound(err) || err.Error() != "No such image: a:latest" {
+	out, err = w.Remove(ctx, "nope", request.ImageRemove{})
+	if !errdefs.IsNotFound(err) || err.Error() != "No such image: nope:latest" {
 		t.Errorf("unknown: %v, %v", out, err)
 	}
 	out, err = w.Remove(ctx, short, request.ImageRemove{Force: true})

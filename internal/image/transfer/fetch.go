@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -57,7 +58,7 @@ func (c *Client) fetch(ctx context.Context, s *store.Store, from remotes.Fetcher
 // temporary says whether the same request may succeed later: not after an
 // answer that was understood.
 func temporary(err error) bool {
-	if _, ok := errors.AsType[*htmlError](err); ok {
+	if _, ok := errors.AsType[*htmlError](err); ok || errors.Is(err, docker.ErrInvalidAuthorization) {
 		return false
 	}
 	_, answered := errorStatus(err)
