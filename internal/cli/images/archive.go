@@ -218,9 +218,8 @@ func checkOutput(path string) error {
 	if path == "" {
 		return nil
 	}
-	dir := filepath.Dir(path)
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("invalid output path: directory %q does not exist", dir)
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("invalid output path: %w", err)
 	}
 	info, err := os.Stat(path)
 	switch {
@@ -229,9 +228,9 @@ func checkOutput(path string) error {
 	case err != nil:
 		return err
 	case info.IsDir():
-		return fmt.Errorf("invalid output path: %q must be a regular file", path)
+		return errors.New("cannot write to a directory")
 	case !info.Mode().IsRegular() && info.Mode()&os.ModeDevice != 0:
-		return errors.New("got a device")
+		return errors.New("cannot write to a device")
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ func Commands(app *cli.App) []*cobra.Command {
 	list.Use, list.Aliases = "images [OPTIONS] [REPOSITORY[:TAG]]", nil
 	remove.Use, remove.Aliases = "rmi [OPTIONS] IMAGE [IMAGE...]", nil
 	all := cli.Common(list, newPull(app), newPush(app), newSearch(app))
-	all = append(all, remove, newTag(app), newHistory(app), newImport(app), newLoad(app), newSave(app))
+	all = append(all, remove, newTag(app), newHistory(app), newImport(app), newLoad(app), newSave(app), newBuild())
 	for _, cmd := range all {
 		name := cmd.Name()
 		switch name {
@@ -21,7 +21,7 @@ func Commands(app *cli.App) []*cobra.Command {
 			alias(cmd, "hoy image ls, hoy image list, hoy images")
 		case "rmi":
 			alias(cmd, "hoy image rm, hoy image remove, hoy rmi")
-		case "search":
+		case "search", "build":
 		default:
 			alias(cmd, "hoy image "+name+", hoy "+name)
 		}
@@ -33,7 +33,7 @@ func Commands(app *cli.App) []*cobra.Command {
 func Management(app *cli.App) *cobra.Command {
 	group := cli.Group("image", "Manage images", nil,
 		newList(app), newPull(app), newPush(app), newTag(app), newRemove(app), newHistory(app),
-		newInspect(app), newImport(app), newLoad(app), newSave(app), newPrune(app))
+		newInspect(app), newImport(app), newLoad(app), newSave(app), newPrune(app), newBuild())
 	for _, cmd := range group.Commands() {
 		name := cmd.Name()
 		switch name {
@@ -41,7 +41,7 @@ func Management(app *cli.App) *cobra.Command {
 			alias(cmd, "hoy image ls, hoy image list, hoy images")
 		case "rm":
 			alias(cmd, "hoy image rm, hoy image remove, hoy rmi")
-		case "inspect", "prune":
+		case "inspect", "prune", "build":
 		default:
 			alias(cmd, "hoy image "+name+", hoy "+name)
 		}
