@@ -1,0 +1,256 @@
+// Package daemon puts the rooms of the engine together and runs them: it opens
+// what is kept, adopts what runs, serves the API until it is told to stop, and
+// leaves the containers as they are.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"hoy/internal/api"
+	"hoy/internal/config"
+	"hoy/internal/container"
+	"hoy/internal/container/deps"
+	"hoy/internal/container/stats"
+	"hoy/internal/container/wire"
+	"hoy/internal/event"
+	"hoy/internal/image"
+	"hoy/internal/monitor"
+	"hoy/internal/network"
+	"hoy/internal/runtime/cgroup"
+	"hoy/internal/store"
+	"hoy/internal/system"
+	"hoy/internal/undo"
+	"hoy/internal/version"
+	"hoy/internal/volume"
+)
+
+// Daemon is one engine, opened.
+type Daemon struct {
+	log   *slog.Logger
+	level *slog.LevelVar
+	// args are read again on a reload.
+	args []string
+
+	mu  sync.Mutex
+	cfg config.Config
+
+	id         string
+	runtime    string
+	insecure   []string
+	events     *event.Bus
+	db         *store.DB
+	images     *image.Service
+	volumes    *volume.Service
+	networks   *network.Service
+	monitor    *monitor.Client
+	cgroups    cgroup.Manager
+	containers *container.Service
+}
+
+// Run is the daemon's whole life; it returns when ctx ends or what it stands
+// on fails. args are the command line that cfg was read from, out takes the log.
+func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) (err error) {
+	d := &Daemon{cfg: *cfg, args: args}
+	d.log, d.level = newLogger(out, cfg)
+	growTable()
+	var back undo.Stack
+	defer func() {
+		if failed := back.Run(ctx); failed != nil {
+			d.log.Error("closing", "err", failed)
+		}
+	}()
+	lock, err := lockRoot(cfg.DataRoot)
+	if err != nil {
+		return err
+	}
+	back.Push("unlock data root", func(context.Context) error { return lock.Close() })
+	if err := writePidfile(cfg.Pidfile); err != nil {
+		return err
+	}
+	back.Push("remove pid file", func(context.Context) error { removePidfile(cfg.Pidfile); return nil })
+	// The sockets are there before the engine is: who connects early waits.
+	listeners, err := openListeners(cfg)
+	if err != nil {
+		return err
+	}
+	back.Push("close sockets", func(context.Context) error { closeAll(listeners); return nil })
+	d.insecure = insecure(cfg, listeners)
+	for _, a := range d.insecure {
+		d.log.Warn("the API is served without encryption: whoever reaches it is root on this machine", "on", a)
+	}
+	if err := d.open(ctx, &back); err != nil {
+		return err
+	}
+	sys := system.New(system.Deps{
+		Containers: d.containers, Images: d.images, Volumes: d.volumes, Cgroups: d.cgroups, Events: d.events, Settings: d.settings,
+	})
+	handler := api.New(api.Options{
+		Containers: d.containers, Execs: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks,
+		System: sys, Log: d.log,
+	})
+	trimMemory()
+	defer d.watchSignals()()
+	d.log.Info("hoyd is ready", "version", version.Version, "commit", version.Commit, "data-root", cfg.DataRoot, "monitor", d.monitor.Pid())
+	serving, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-d.monitor.Done():
+			cancel(errMonitorGone)
+		case <-serving.Done():
+		}
+	}()
+	err = serve(serving, handler, listeners, d.shutdownTimeout, d.log)
+	if errors.Is(context.Cause(serving), errMonitorGone) {
+		return errMonitorGone
+	}
+	d.log.Info("hoyd stops; containers go on")
+	return err
+}
+
+// errMonitorGone ends the daemon: with its monitor, its containers are gone,
+// and a new start is what records that.
+var errMonitorGone = errors.New("the connection to the monitor ended, see monitor.log in exec-root; start hoyd again")
+
+// open opens the rooms from the lowest up; back closes them in reverse.
+func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
+	cfg := &d.cfg
+	if err := os.MkdirAll(cfg.ExecRoot, 0o711); err != nil {
+		return fmt.Errorf("exec root: %w", err)
+	}
+	if d.id, err = engineID(cfg.DataRoot); err != nil {
+		return err
+	}
+	if d.runtime, err = findRuntime(cfg.RuntimeBinary); err != nil {
+		return err
+	}
+	d.events = event.New(d.log)
+	if d.db, err = store.Open(filepath.Join(cfg.DataRoot, "hoy.db")); err != nil {
+		return err
+	}
+	back.Push("close store", func(context.Context) error { return d.db.Close() })
+	if d.cgroups, err = cgroup.New(cfg.CgroupParent); err != nil {
+		return err
+	}
+	d.volumes, err = volume.Open(volume.Options{
+		Root: filepath.Join(cfg.DataRoot, "volumes"), Store: d.db, Events: d.events.Publish, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.images, err = image.Open(ctx, image.Options{
+		Root: filepath.Join(cfg.DataRoot, "image"), Snapshotter: cfg.StorageDriver,
+		InsecureRegistries: cfg.InsecureRegistries, RegistryMirrors: cfg.Mirrors, Events: d.events.Publish, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	back.Push("close images", func(context.Context) error { return d.images.Close() })
+	d.networks, err = network.New(network.Options{
+		Bridge: cfg.Bridge, Table: cfg.FirewallTable, Subnet: cfg.BIP, MTU: cfg.MTU, Store: d.db,
+		Events: d.events.Publish, Log: d.log, DefaultBind: cfg.IP, Disabled: cfg.Bridge == "none",
+	})
+	if err != nil {
+		return err
+	}
+	back.Push("close networks", func(context.Context) error { return d.networks.Close() })
+	d.monitor, err = monitor.Dial(ctx, monitor.Options{
+		Socket: filepath.Join(cfg.ExecRoot, "monitor.sock"), ExecRoot: cfg.ExecRoot, Binary: d.runtime, Log: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	back.Push("leave the monitor", d.leaveMonitor)
+	return d.openContainers(ctx, back)
+}
+
+func (d *Daemon) openContainers(ctx context.Context, back *undo.Stack) error {
+	set, err := containerSettings(&d.cfg, d.runtime)
+	if err != nil {
+		return err
+	}
+	d.containers, err = container.New(d.db, deps.Deps{
+		Images: wire.Images(d.images), Networks: wire.Networks(d.networks), Volumes: d.volumes, Monitor: d.monitor,
+		Cgroups: cgroups{d.cgroups}, Seccomp: filters{}, Archive: wire.Archive(), Logs: wire.Logs, Top: stats.Top,
+		Events: d.events.Publish, Log: d.log, Now: time.Now,
+	}, set)
+	if err != nil {
+		return err
+	}
+	d.images.SetUsers(func() []image.Use {
+		uses := d.containers.Uses()
+		all := make([]image.Use, len(uses))
+		for i, u := range uses {
+			all[i] = image.Use(u)
+		}
+		return all
+	})
+	report, err := d.containers.Restore(ctx)
+	if err != nil {
+		return fmt.Errorf("restore containers: %w", err)
+	}
+	back.Push("close containers", func(context.Context) error { d.containers.Close(); return nil })
+	d.log.Info("containers restored", "running", report.Adopted, "ended meanwhile", report.Ended, "lost", report.Lost,
+		"restarted", report.Restarted, "finished", report.Finished, "swept", len(report.Swept))
+	return nil
+}
+
+// monitorGrace is how long a monitor with nothing to watch has to end.
+const monitorGrace = 5 * time.Second
+
+// leaveMonitor ends the monitor where it has nothing left to watch, else goes without it.
+func (d *Daemon) leaveMonitor(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, monitorGrace)
+	defer cancel()
+	if err := d.monitor.Shutdown(ctx); err != nil {
+		d.log.Debug("the monitor stays", "why", err)
+	}
+	return d.monitor.Close()
+}
+
+// findRuntime finds hoy-run: where the configuration says, beside this binary, or in the path.
+func findRuntime(path string) (string, error) {
+	if path == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return "", err
+		}
+		path = filepath.Join(filepath.Dir(self), "hoy-run")
+		if _, err := os.Stat(path); err != nil {
+			path = "hoy-run"
+		}
+	}
+	found, err := exec.LookPath(path)
+	if err != nil {
+		return "", fmt.Errorf("hoy-run was found neither beside hoyd nor in PATH: %w; install it, or name it with --runtime-binary", err)
+	}
+	return filepath.Abs(found)
+}
+
+// settings is what GET /info tells of the configuration of the moment.
+func (d *Daemon) settings() system.Settings {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return system.Settings{
+		ID: d.id, DataRoot: d.cfg.DataRoot, Debug: d.cfg.Debug, Labels: slices.Clone(d.cfg.Labels),
+		InsecureRegistries: slices.Clone(d.cfg.InsecureRegistries), Mirrors: slices.Clone(d.cfg.Mirrors),
+		LogDriver: d.cfg.LogDriver, SeccompProfile: d.cfg.SeccompProfile, NoNewPrivileges: d.cfg.NoNewPrivileges,
+		Runtime: d.runtime, FirewallTable: d.cfg.FirewallTable, Insecure: d.insecure,
+	}
+}
+
+func (d *Daemon) shutdownTimeout() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Duration(d.cfg.ShutdownTimeout) * time.Second
+}

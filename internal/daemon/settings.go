@@ -1,0 +1,62 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"runtime/debug"
+
+	"github.com/moby/moby/api/types/container"
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/config"
+	"hoy/internal/container/deps"
+)
+
+// maxProfile bounds a seccomp profile's file, in bytes.
+const maxProfile = 4 << 20
+
+// containerSettings is the part of the configuration that containers depend on.
+func containerSettings(cfg *config.Config, runtime string) (deps.Settings, error) {
+	set := deps.Settings{
+		Root: cfg.DataRoot, Runtime: runtime, Init: cfg.Init, LogDriver: cfg.LogDriver, LogOptions: cfg.LogOpts,
+		DefaultShmSize: int64(cfg.DefaultShmSize), Ulimits: cfg.DefaultUlimits,
+		CgroupnsMode: container.CgroupnsMode(cfg.DefaultCgroupnsMode), IpcMode: container.IpcMode(cfg.DefaultIpcMode),
+		SeccompProfile: cfg.SeccompProfile, NoNewPrivileges: cfg.NoNewPrivileges,
+		DNS: cfg.DNS, DNSSearch: cfg.DNSSearch, DNSOptions: cfg.DNSOptions, CPUs: goruntime.NumCPU(),
+	}
+	var host unix.Sysinfo_t
+	if err := unix.Sysinfo(&host); err != nil {
+		return set, fmt.Errorf("memory of the host: %w", err)
+	}
+	set.Memory = int64(host.Totalram) * int64(host.Unit)
+	switch cfg.SeccompProfile {
+	case "", "builtin", "unconfined":
+		return set, nil
+	}
+	info, err := os.Stat(cfg.SeccompProfile)
+	if err == nil && info.Size() > maxProfile {
+		err = fmt.Errorf("larger than %d bytes", maxProfile)
+	}
+	if err != nil {
+		return set, fmt.Errorf("seccomp-profile %s: %w", cfg.SeccompProfile, err)
+	}
+	text, err := os.ReadFile(cfg.SeccompProfile)
+	if err != nil {
+		return set, fmt.Errorf("seccomp-profile: %w", err)
+	}
+	set.SeccompProfile = string(text)
+	return set, nil
+}
+
+// collectEvery is by how many per cent the heap may grow before it is swept.
+// The daemon lives for months and mostly waits: memory is worth more than the time.
+const collectEvery = 50
+
+// trimMemory gives back what only the start needed.
+func trimMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectEvery)
+	}
+	debug.FreeOSMemory()
+}
