@@ -256,7 +256,7 @@ func (f *Files) owner(ctx context.Context, e *index.Entry, opt request.PutArchiv
 	if !opt.CopyUIDGID {
 		return nil, nil
 	}
-	root, err := f.detached(ctx, r, true)
+	root, err := f.root(ctx, e)
 	if err != nil {
 		return nil, err
 	}

@@ -103,8 +103,8 @@ func (x *Remover) remove(ctx context.Context, e *index.Entry, opt request.Remove
 		x.Ended(e)
 	}
 	x.Event(next, events.ActionDestroy, nil)
-	e.Wake(index.Answer(next), false, true)
 	x.work.Go(func() { x.sweep(next) })
+	e.Wake(index.Answer(next), false, true)
 	return nil
 }
 
