@@ -231,7 +231,7 @@ func NewRename(app *cli.App) *cobra.Command {
 				return err
 			}
 			if _, err := api.ContainerRename(cmd.Context(), old, client.ContainerRenameOptions{NewName: name}); err != nil {
-				return fmt.Errorf("%w\nfailed to rename container named %s", err, old)
+				return fmt.Errorf("%w\nError: failed to rename container named %s", err, old)
 			}
 			return nil
 		},
@@ -255,7 +255,7 @@ func NewPrune(app *cli.App) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if !force {
 			if yes, err := app.Confirm(pruneWarning); err != nil || !yes {
-				return errors.Join(err, errors.New("container prune has been cancelled"))
+				return err
 			}
 		}
 		api, err := app.Client()

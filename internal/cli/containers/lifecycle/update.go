@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
@@ -78,16 +79,18 @@ func (f *updateFlags) run(cmd *cobra.Command, app *cli.App, names []string) erro
 		return err
 	}
 	var errs []error
+	var warnings []string
 	for _, name := range names {
 		updated, err := api.ContainerUpdate(cmd.Context(), name, opt)
-		for _, warning := range updated.Warnings {
-			fmt.Fprintln(app.Err, warning)
-		}
+		warnings = append(warnings, updated.Warnings...)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		fmt.Fprintln(app.Out, name)
+	}
+	if len(warnings) > 0 {
+		fmt.Fprintln(app.Out, strings.Join(warnings, "\n"))
 	}
 	return errors.Join(errs...)
 }

@@ -86,29 +86,29 @@ func (f *listFlags) run(ctx context.Context, app *cli.App) error {
 	if err != nil {
 		return err
 	}
+	width := app.Out.Width()
+	if f.noTrunc {
+		width = 0
+	}
 	rows := make([]format.Row, len(found.Items))
 	for i, c := range found.Items {
-		rows[i] = newRow(&c, f.noTrunc, opt.Size)
+		rows[i] = newRow(&c, f.noTrunc, opt.Size, width > 0)
 	}
 	view := table
 	if f.size {
 		view.Columns = append(slices.Clone(view.Columns), "Size")
-	}
-	width := app.Out.Width()
-	if f.noTrunc {
-		width = 0
 	}
 	return view.Write(app.Out, format.Options{Format: text, Quiet: f.quiet, Width: width, Warnings: app.Err}, rows)
 }
 
 const shortID = 12
 
-func newRow(c *container.Summary, full, size bool) format.Row {
+func newRow(c *container.Summary, full, size, fold bool) format.Row {
 	created := time.Unix(c.Created, 0)
 	row := format.Row{
 		"ID": short(c.ID, full), "Names": names(c.Names, full), "Image": imageName(c, full), "Command": command(c.Command, full),
 		"CreatedAt": created.String(), "RunningFor": units.HumanDuration(time.Now().UTC().Sub(created)) + " ago",
-		"Ports": Ports(c.Ports), "State": string(c.State), "Status": c.Status,
+		"Ports": Ports(c.Ports, fold), "State": string(c.State), "Status": c.Status,
 		"Size": sizes(c), "Labels": labels(c.Labels), "Mounts": mounts(c.Mounts, full),
 		"LocalVolumes": strconv.Itoa(localVolumes(c.Mounts)), "Networks": networks(c), "Platform": nil,
 	}

@@ -17,9 +17,10 @@ type span struct {
 	last         uint16 // the last container port; the host's runs along
 }
 
-// Ports writes the published and the exposed ports as ps does, neighbours folded
-// into ranges: "0.0.0.0:8000-8002->80-82/tcp, 443/tcp".
-func Ports(ports []container.PortSummary) string {
+// Ports writes the published and the exposed ports as ps does: runs of ports that
+// keep their number, then the ports that get another one. With fold those are
+// runs too: "0.0.0.0:8000-8002->80-82/tcp".
+func Ports(ports []container.PortSummary, fold bool) string {
 	list := make([]span, 0, len(ports))
 	for _, p := range ports {
 		s := span{proto: p.Type, public: p.PublicPort, port: p.PrivatePort, last: p.PrivatePort}
@@ -28,32 +29,38 @@ func Ports(ports []container.PortSummary) string {
 		}
 		list = append(list, s)
 	}
-	slices.SortFunc(list, func(a, b span) int {
+	slices.SortStableFunc(list, func(a, b span) int {
 		return cmp.Or(cmp.Compare(a.port, b.port), strings.Compare(a.ip, b.ip), cmp.Compare(a.public, b.public), strings.Compare(a.proto, b.proto))
 	})
-	return join(fold(list))
-}
-
-// fold merges each port into the span that it continues.
-func fold(list []span) []span {
-	var spans []span
+	var open, closed, mapped []span
 	for _, s := range list {
-		i := slices.IndexFunc(spans, func(open span) bool {
-			if open.ip != s.ip || open.proto != s.proto || open.last+1 != s.port || open.last == 65535 {
-				return false
-			}
-			if open.public == 0 || s.public == 0 {
-				return open.public == s.public
-			}
-			return s.public-open.public == s.port-open.port
-		})
-		if i >= 0 {
-			spans[i].last = s.port
+		same := s.public == 0 || s.public == s.port
+		if !same && !fold {
+			mapped = append(mapped, s)
 			continue
 		}
-		spans = append(spans, s)
+		i := slices.IndexFunc(open, func(o span) bool {
+			return o.ip == s.ip && o.proto == s.proto && o.shift() == s.shift() && (o.public == 0) == (s.public == 0)
+		})
+		switch {
+		case i < 0:
+			open = append(open, s)
+		case open[i].last+1 == s.port:
+			open[i].last = s.port
+		case open[i].last != s.port:
+			closed = append(closed, open[i])
+			open[i] = s
+		}
 	}
-	return spans
+	return join(slices.Concat(closed, open, mapped))
+}
+
+// shift is how far the host's number lies from the container's.
+func (s span) shift() int {
+	if s.public == 0 {
+		return 0
+	}
+	return int(s.public) - int(s.port)
 }
 
 func join(spans []span) string {
@@ -67,9 +74,7 @@ func join(spans []span) string {
 			}
 			text = host + "->" + text
 		}
-		if !slices.Contains(texts, text) {
-			texts = append(texts, text)
-		}
+		texts = append(texts, text)
 	}
 	return strings.Join(texts, ", ")
 }

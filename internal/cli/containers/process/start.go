@@ -58,7 +58,7 @@ func startAll(ctx context.Context, app *cli.App, names []string) error {
 		fmt.Fprintln(app.Out, name)
 	}
 	if len(failed) > 0 {
-		errs = append(errs, fmt.Errorf("failed to start containers: %s", strings.Join(failed, ", ")))
+		errs = append(errs, fmt.Errorf("Error: failed to start containers: %s", strings.Join(failed, ", "))) //nolint:staticcheck // users know this sentence
 	}
 	return errors.Join(errs...)
 }

@@ -66,7 +66,7 @@ func NewInspect(app *cli.App) *cobra.Command {
 				return err
 			}
 			return format.Inspect(app.Out, text, args, func(ref string) (format.Object, error) {
-				return findObject(cmd.Context(), api, ref, finders, kind)
+				return findObject(cmd.Context(), api, ref, finders)
 			})
 		},
 	}
@@ -111,7 +111,7 @@ func findersOf(kind string, given, size bool) ([]finder, error) {
 	return nil, fmt.Errorf(`unknown type: %q: must be one of "container", "image", "network", "volume"`, kind)
 }
 
-func findObject(ctx context.Context, api client.APIClient, ref string, finders []finder, kind string) (format.Object, error) {
+func findObject(ctx context.Context, api client.APIClient, ref string, finders []finder) (format.Object, error) {
 	for _, f := range finders {
 		obj, err := f.find(ctx, api, ref)
 		if err == nil {
@@ -121,14 +121,9 @@ func findObject(ctx context.Context, api client.APIClient, ref string, finders [
 		if len(finders) > 1 && (errdefs.IsNotFound(err) || errdefs.IsNotImplemented(err) || errdefs.IsInvalidArgument(err)) {
 			continue
 		}
-		if !errdefs.IsNotFound(err) {
-			return format.Object{}, err
-		}
+		return format.Object{}, err
 	}
-	if kind == "" {
-		kind = "object"
-	}
-	return format.Object{}, fmt.Errorf("Error: No such %s: %s", kind, ref) //nolint:staticcheck // users know this sentence
+	return format.Object{}, fmt.Errorf("Error: No such object: %s", ref) //nolint:staticcheck // users know this sentence
 }
 
 func inspectContainer(ctx context.Context, api client.APIClient, ref string, size bool) (format.Object, error) {

@@ -96,7 +96,7 @@ func writePort(app *cli.App, ports network.PortMap, name, wanted string) error {
 	}
 	hosts := ports[port]
 	if len(hosts) == 0 {
-		return fmt.Errorf("no public port '%s' published for %s", wanted, name)
+		return fmt.Errorf("Error: No public port '%s' published for %s", wanted, name) //nolint:staticcheck // users know this sentence
 	}
 	for _, host := range hosts {
 		fmt.Fprintln(app.Out, hostPort(host))
