@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mattn/go-runewidth"
 	"github.com/moby/moby/api/types/jsonstream"
 	"golang.org/x/term"
 )
@@ -166,7 +165,7 @@ func (l line) render(width int, now time.Time) string {
 		}
 	}
 	if l.progress.Total > 0 {
-		room := width - runewidth.StringWidth(text) - len(numbers) - len(" [>] ")
+		room := width - columns(text) - len(numbers) - len(" [>] ")
 		if room >= minBar {
 			text += " " + bar(l.progress, min(room, maxBar))
 		}
@@ -174,5 +173,5 @@ func (l line) render(width int, now time.Time) string {
 	if numbers != "" {
 		text += " " + numbers
 	}
-	return runewidth.Truncate(text, max(width, 1), "")
+	return cut(text, max(width, 1))
 }

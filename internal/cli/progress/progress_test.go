@@ -251,6 +251,23 @@ func TestBarsFitTheHeight(t *testing.T) {
 	}
 }
 
+func TestColumns(t *testing.T) {
+	for s, want := range map[string]int{"": 0, "abc": 3, "ä": 1, "層層": 4, "e\u0301": 1, "🐳": 2} {
+		if got := columns(s); got != want {
+			t.Errorf("%q has %d columns, want %d", s, got, want)
+		}
+	}
+	for _, test := range []struct {
+		s     string
+		width int
+		want  string
+	}{{"abc", 2, "ab"}, {"層層", 3, "層"}, {"abc", 9, "abc"}, {"e\u0301x", 1, "e\u0301"}} {
+		if got := cut(test.s, test.width); got != test.want {
+			t.Errorf("cut(%q, %d) = %q", test.s, test.width, got)
+		}
+	}
+}
+
 func TestRemainingTime(t *testing.T) {
 	start := time.Unix(1000, 0)
 	p := jsonstream.Progress{Current: 25, Total: 100, Start: 1000}

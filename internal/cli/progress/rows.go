@@ -116,6 +116,41 @@ func bar(p jsonstream.Progress, n int) string {
 	return "[" + strings.Repeat("=", filled) + ">" + strings.Repeat(" ", n-filled) + "]"
 }
 
+// columns is how wide a terminal shows s.
+func columns(s string) int {
+	n := 0
+	for _, r := range s {
+		n += columnsOf(r)
+	}
+	return n
+}
+
+// columnsOf knows the blocks of Unicode that terminals show in two columns
+// (UAX #11, East Asian Width W and F) and marks that take none.
+func columnsOf(r rune) int {
+	switch {
+	case r < 0x300:
+		return 1
+	case unicode.In(r, unicode.Mn, unicode.Me):
+		return 0
+	case 0x1100 <= r && r <= 0x115f, 0x2e80 <= r && r <= 0xa4cf, 0xac00 <= r && r <= 0xd7a3,
+		0xf900 <= r && r <= 0xfaff, 0xfe30 <= r && r <= 0xfe6f, 0xff00 <= r && r <= 0xff60,
+		0xffe0 <= r && r <= 0xffe6, 0x1f300 <= r && r <= 0x1faff, 0x20000 <= r && r <= 0x3fffd:
+		return 2
+	}
+	return 1
+}
+
+// cut gives as much of s as fits in width columns.
+func cut(s string, width int) string {
+	for i, r := range s {
+		if width -= columnsOf(r); width < 0 {
+			return s[:i]
+		}
+	}
+	return s
+}
+
 // clean takes out of a text of a registry's or an image's making what would
 // move the cursor or otherwise command the terminal.
 func clean(s string) string {
