@@ -195,6 +195,6 @@ func (b *builder) filter() {
 	}
 	prog := &unix.SockFprog{Len: uint16(n), Filter: &insns[0]}
 	b.Step("load seccomp filter", "")
-	b.Call(unix.SYS_SECCOMP, program.Flag(unix.SECCOMP_SET_MODE_FILTER, "SET_MODE_FILTER"), program.Num(0),
+	b.Call(unix.SYS_SECCOMP, program.Flag(unix.SECCOMP_SET_MODE_FILTER, "SET_MODE_FILTER"), program.Flag(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, "SPEC_ALLOW"),
 		program.Mem(prog, fmt.Sprintf("[%d instructions]", n)))
 }
