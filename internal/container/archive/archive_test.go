@@ -321,6 +321,32 @@ func TestPutRules(t *testing.T) {
 	}
 }
 
+// A sparse entry of the old GNU form: 512 bytes of header that promise almost 2^63 of zeros.
+func TestEndlessSparseFile(t *testing.T) {
+	root, _ := tree(t)
+	h := make([]byte, 512, 2048)
+	copy(h, "sparse")
+	copy(h[100:], "0000644\x00")
+	copy(h[124:], "00000000000\x00")
+	copy(h[136:], "00000000000\x00")
+	h[156] = 'S'
+	copy(h[257:], "ustar  \x00")
+	size := []byte{0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	copy(h[386:], size)              // where the only piece is
+	copy(h[398:], "00000000000\x00") // its length
+	copy(h[483:], size)              // the whole file's length
+	copy(h[148:], "        ")
+	sum := 0
+	for _, b := range h {
+		sum += int(b)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	err := Put(root, "/tmp", request.PutArchive{}, bytes.NewReader(append(h, make([]byte, 1024)...)))
+	if err == nil || !strings.Contains(err.Error(), "sparse files of more than") {
+		t.Errorf("endless file: %v", err)
+	}
+}
+
 func TestCompressedInput(t *testing.T) {
 	plain := entries(t, file("x")).Bytes()
 	pack := func(f func(io.Writer) io.WriteCloser) []byte {

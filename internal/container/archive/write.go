@@ -22,6 +22,10 @@ import (
 // is in; an archive of more directories than that loses the rest of the times.
 const maxDirTimes = 1 << 16
 
+// maxSparse bounds the bytes of all sparse entries together: their holes cost
+// nothing in the stream, so a few bytes of it could keep us busy for ever.
+const maxSparse = 1 << 40
+
 // Owner is a user and group.
 type Owner struct{ UID, GID int }
 
@@ -66,6 +70,7 @@ type extractor struct {
 	keepKind bool
 	// setRoot gives dest itself the attributes of the entry ".".
 	setRoot bool
+	sparse  int64
 	dirs    []dirTime
 	buf     []byte
 }
@@ -128,6 +133,11 @@ func (x *extractor) entry(h *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if isSparse(h) {
+		if x.sparse += h.Size; h.Size < 0 || x.sparse > maxSparse || x.sparse < 0 {
+			return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("unpack: sparse files of more than %d bytes", int64(maxSparse)))
+		}
+	}
 	full := path.Join(x.dest, name)
 	if name == "." {
 		if h.Typeflag != tar.TypeDir {
@@ -157,6 +167,18 @@ func (x *extractor) entry(h *tar.Header, content io.Reader) error {
 		return classify(full, err)
 	}
 	return x.attributes(parent, base, h, name)
+}
+
+func isSparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 // makeWay removes what an entry replaces and says whether the entry is a
