@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/distribution/reference"
 	"github.com/moby/moby/client"
@@ -182,6 +184,9 @@ func newSave(app *cli.App) *cobra.Command {
 	return cmd
 }
 
+// exitInterrupted is what shells give for a program that Ctrl-C ended.
+const exitInterrupted = 130
+
 func runSave(cmd *cobra.Command, app *cli.App, output, platform string, refs []string) error {
 	if output == "" && app.Out.IsTerminal() {
 		return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
@@ -201,16 +206,22 @@ func runSave(cmd *cobra.Command, app *cli.App, output, platform string, refs []s
 	if p != nil {
 		opts = append(opts, client.ImageSaveWithPlatforms(*p))
 	}
-	content, err := api.ImageSave(cmd.Context(), refs, opts...)
-	if err != nil {
-		return err
+	// A signal must leave no half of a file.
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	content, err := api.ImageSave(ctx, refs, opts...)
+	if err == nil {
+		defer content.Close()
+		if output == "" {
+			_, err = io.Copy(app.Out, content)
+		} else {
+			err = writeWhole(output, content)
+		}
 	}
-	defer content.Close()
-	if output == "" {
-		_, err = io.Copy(app.Out, content)
-		return err
+	if err != nil && ctx.Err() != nil {
+		return cli.Exit(exitInterrupted)
 	}
-	return writeWhole(output, content)
+	return err
 }
 
 // checkOutput refuses what cannot become a file before the daemon starts to work.

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/client"
@@ -192,6 +195,9 @@ func prompt(cmd *cobra.Command, app *cli.App, login *registry.AuthConfig, user s
 	return nil
 }
 
+// exitInterrupted is what shells give for a program that Ctrl-C ended.
+const exitInterrupted = 130
+
 // answer waits for a person or for a signal that ends the verb.
 func answer(cmd *cobra.Command, read func() (string, error)) (string, error) {
 	type result struct {
@@ -203,11 +209,13 @@ func answer(cmd *cobra.Command, read func() (string, error)) (string, error) {
 		text, err := read()
 		got <- result{text, err}
 	}()
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	select {
 	case r := <-got:
 		return r.text, r.err
-	case <-cmd.Context().Done():
-		return "", cmd.Context().Err()
+	case <-ctx.Done():
+		return "", cli.Exit(exitInterrupted)
 	}
 }
 
