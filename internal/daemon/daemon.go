@@ -195,13 +195,10 @@ func (d *Daemon) openContainers(ctx context.Context, back *undo.Stack) error {
 		}
 		return all
 	})
-	report, err := d.containers.Restore(ctx)
-	if err != nil {
+	if _, err := d.containers.Restore(ctx); err != nil {
 		return fmt.Errorf("restore containers: %w", err)
 	}
 	back.Push("close containers", func(context.Context) error { d.containers.Close(); return nil })
-	d.log.Info("containers restored", "running", report.Adopted, "ended meanwhile", report.Ended, "lost", report.Lost,
-		"restarted", report.Restarted, "finished", report.Finished, "swept", len(report.Swept))
 	return nil
 }
 
@@ -212,9 +209,11 @@ const monitorGrace = 5 * time.Second
 func (d *Daemon) leaveMonitor(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, monitorGrace)
 	defer cancel()
-	if err := d.monitor.Shutdown(ctx); err != nil {
-		d.log.Debug("the monitor stays", "why", err)
+	err := d.monitor.Shutdown(ctx)
+	if err == nil {
+		return nil // its end closed the connection
 	}
+	d.log.Debug("the monitor stays", "why", err)
 	return d.monitor.Close()
 }
 

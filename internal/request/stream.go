@@ -13,4 +13,7 @@ type Stream struct {
 	// Replay, where not empty, is output from before the attachment, in the
 	// same framing, to be sent first.
 	Replay func(write func([]byte) error) error
+	// Ended, where not nil, is closed when the process's end is on record: a
+	// client that saw the output end may ask for the exit code at once.
+	Ended <-chan struct{}
 }

@@ -100,8 +100,26 @@ func (c *Client) Join(st *request.Stream, takesInput bool, keys []byte) error {
 	defer close(ended)
 	go c.feed(st, takesInput, keys, ended)
 	_, err := io.Copy(c.Conn, st.Conn)
+	if err == nil {
+		awaitRecord(st)
+	}
 	_ = c.CloseWrite()
 	return err
+}
+
+// recordTime bounds the wait for a process's end to be recorded.
+const recordTime = 5 * time.Second
+
+func awaitRecord(st *request.Stream) {
+	if st.Ended == nil {
+		return
+	}
+	late := time.NewTimer(recordTime)
+	defer late.Stop()
+	select {
+	case <-st.Ended:
+	case <-late.C:
+	}
 }
 
 // feed gives the client's input to the process. Its end is the process's end

@@ -47,7 +47,7 @@ func (x *Execs) ExecStart(ctx context.Context, id string, opt request.ExecStart)
 	}
 	pid := monitor.ProcessID{Container: ex.container, Exec: ex.id}
 	stdio := monitor.Stdio{Terminal: ex.req.Tty, OpenStdin: ex.req.AttachStdin, StdinOnce: true}
-	st := &request.Stream{TTY: ex.req.Tty}
+	st := &request.Stream{TTY: ex.req.Tty, Ended: ex.exit}
 	if !opt.Detach {
 		st.Conn, err = x.Monitor.Attach(ctx, monitor.AttachRequest{
 			ID: pid, Stdio: stdio, Stdin: ex.req.AttachStdin, Stdout: ex.req.AttachStdout, Stderr: ex.req.AttachStderr,
