@@ -102,13 +102,10 @@ func (e *Entry) Wait(ctx context.Context, cond container.WaitCondition) <-chan c
 	return w.ch
 }
 
-// Answer is what a waiter is told of r.
+// Answer is what a waiter is told of r. Why a start failed is told to whom
+// asked for the start, not to those who wait for the end.
 func Answer(r *record.Record) container.WaitResponse {
-	resp := container.WaitResponse{StatusCode: int64(r.State.ExitCode)}
-	if r.State.Error != "" {
-		resp.Error = &container.WaitExitError{Message: r.State.Error}
-	}
-	return resp
+	return container.WaitResponse{StatusCode: int64(r.State.ExitCode)}
 }
 
 func (e *Entry) forget(w *waiter) {
