@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"hoy/internal/monitor"
 	"hoy/internal/monitor/server"
@@ -15,12 +16,19 @@ const usage = `hoy-run is started by hoyd; it is not meant to be called by hand.
 
 Usage:
   hoy-run monitor --socket PATH --exec-root DIR   hold the containers' processes
+  hoy-run reap -- COMMAND [ARG...]                be PID 1 of a container
   hoy-run --version                               print the version
 `
+
+// initName is what the program is called where it is bound into a container.
+const initName = "docker-init"
 
 func main() { os.Exit(run(os.Args)) }
 
 func run(args []string) int {
+	if len(args) > 0 && filepath.Base(args[0]) == initName {
+		return reap(args[1:])
+	}
 	if len(args) < 2 {
 		fmt.Fprint(os.Stderr, usage)
 		return 2
@@ -28,6 +36,8 @@ func run(args []string) int {
 	switch args[1] {
 	case "monitor":
 		return runMonitor(args[2:])
+	case "reap":
+		return reap(args[2:])
 	case "--version", "-v", "version":
 		fmt.Println("hoy-run version", monitor.Version())
 		return 0

@@ -30,8 +30,9 @@ import (
 // box is a monitor of the real program and a root file system to run in.
 type box struct {
 	*monitor.Client
-	dir    string
-	rootfs string
+	dir     string
+	rootfs  string
+	program string
 }
 
 func newBox(tb testing.TB) *box {
@@ -49,16 +50,17 @@ func newBox(tb testing.TB) *box {
 		check(tb, os.MkdirAll(filepath.Join(b.rootfs, d), 0o755))
 	}
 	check(tb, os.WriteFile(filepath.Join(b.rootfs, "bin/busybox"), busybox, 0o755))
-	for _, applet := range []string{"sh", "true", "cat", "sleep", "echo", "ls", "stty"} {
+	for _, applet := range []string{"sh", "true", "cat", "sleep", "echo", "ls", "stty", "tr", "grep"} {
 		check(tb, os.Symlink("busybox", filepath.Join(b.rootfs, "bin", applet)))
 	}
-	program := filepath.Join(b.dir, "hoy-run")
-	build := exec.Command("go", "build", "-o", program, ".")
+	b.program = filepath.Join(b.dir, "hoy-run")
+	build := exec.Command("go", "build", "-o", b.program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // bound into containers that have no C library
 	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("build: %v\n%s", err, out)
 	}
 	b.Client, err = monitor.Dial(tb.Context(), monitor.Options{
-		Socket: filepath.Join(b.dir, "m.sock"), ExecRoot: b.dir, Binary: program})
+		Socket: filepath.Join(b.dir, "m.sock"), ExecRoot: b.dir, Binary: b.program})
 	check(tb, err)
 	tb.Cleanup(func() { b.end(tb) })
 	return b
@@ -209,6 +211,22 @@ func TestAFailedStartSaysWhy(t *testing.T) {
 	start, ok := errors.AsType[*launch.StartError](err)
 	if !ok || start.ExitCode() != 127 {
 		t.Errorf("%#v", err)
+	}
+}
+
+func TestAnInitReapsForTheCommand(t *testing.T) {
+	b := newBox(t)
+	conn := b.attach(t, id("init"), monitor.Stdio{})
+	req := b.request("init", monitor.Stdio{}, "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '; exit 6")
+	req.Launch.Reaper = b.program
+	_, err := b.Start(t.Context(), req)
+	check(t, err)
+	var text bytes.Buffer
+	if _, err := stdcopy.StdCopy(&text, &text, conn); err != nil || !strings.HasPrefix(text.String(), "/sbin/docker-init -- sh -c") {
+		t.Errorf("%q, %v", &text, err)
+	}
+	if e := <-b.Exits(); e.Code != 6 {
+		t.Errorf("%+v", e)
 	}
 }
 

@@ -23,7 +23,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"hoy/internal/log"
 	"hoy/internal/log/reader"
@@ -605,43 +604,6 @@ func TestTheDaemonKilledLosesNothing(t *testing.T) {
 	}
 }
 
-// TestMemory reports what the monitor costs; the bound is for a helper per
-// container, in proportional set size.
-func TestMemory(t *testing.T) {
-	c, dir := dial(t)
-	empty := pss(t, c.Pid())
-	const n = 100
-	for i := range n {
-		req := request(fmt.Sprintf("idle%d", i), monitor.Stdio{OpenStdin: true}, "sleep", "1000")
-		req.Log = &log.Config{Path: filepath.Join(dir, fmt.Sprint(i))}
-		start(t, c, req)
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	full := pss(t, c.Pid())
-	for ; time.Now().Before(deadline) && full-empty > 100*n; full = pss(t, c.Pid()) {
-		<-time.After(100 * time.Millisecond)
-	}
-	t.Logf("PSS %d KiB empty, %d KiB with %d idle processes: %.1f KiB each", empty, full, n, float64(full-empty)/n)
-	if full-empty > 100*n {
-		t.Errorf("more than 0.1 MB for each")
-	}
-}
-
-func pss(t *testing.T, pid int) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	if err != nil {
-		t.Skip("needs smaps_rollup of the monitor: ", err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); f[0] == "Pss:" {
-			kib, _ := strconv.Atoi(f[1])
-			return kib
-		}
-	}
-	return 0
-}
-
 func TestStreamsOfTheStdio(t *testing.T) {
 	// Abort before anything else leaves no descriptor behind.
 	count := func() int {
@@ -667,5 +629,4 @@ func TestStreamsOfTheStdio(t *testing.T) {
 	if after := count(); after != before {
 		t.Errorf("%d descriptors, %d before", after, before)
 	}
-	_ = unix.Getpid()
 }
