@@ -75,17 +75,18 @@ type builder struct {
 	proc *specs.Process
 	res  *Result
 
-	root    program.Reg
-	oldRoot program.Reg
-	procFS  program.Reg
-	hasProc bool
-	mask    program.Reg
-	slave   program.Reg
-	userns  bool // the process is in a user namespace of the container's
-	hows    map[how]*unix.OpenHow
-	mounts  []*mount
-	fsbuf   *unix.Statfs_t
-	stbuf   *unix.Statx_t
+	root     program.Reg
+	oldRoot  program.Reg
+	procFS   program.Reg
+	hasProc  bool
+	mask     program.Reg
+	slave    program.Reg
+	userns   bool // the process is in a user namespace of the container's
+	cgroupns bool
+	hows     map[how]*unix.OpenHow
+	mounts   []*mount
+	fsbuf    *unix.Statfs_t
+	stbuf    *unix.Statx_t
 }
 
 type how struct{ flags, mode, resolve uint64 }

@@ -56,6 +56,9 @@ func (b *builder) namespaces() error {
 	if b.res.Flags&unix.CLONE_NEWUSER != 0 && (len(b.lin.UIDMappings) == 0 || len(b.lin.GIDMappings) == 0) {
 		return fmt.Errorf("a user namespace needs uid and gid mappings")
 	}
+	// Its root is the group that its maker is in, so the child makes it itself.
+	b.cgroupns = b.res.Flags&unix.CLONE_NEWCGROUP != 0
+	b.res.Flags &^= unix.CLONE_NEWCGROUP
 	b.userns = b.res.Flags&unix.CLONE_NEWUSER != 0
 	b.res.Sync = b.userns
 	return nil
@@ -101,6 +104,10 @@ func (b *builder) enter() error {
 	tasks := b.openTasks()
 	b.Fork()
 	b.begin(tasks)
+	if b.cgroupns {
+		b.Step("unshare cgroup namespace", "")
+		b.Call(unix.SYS_UNSHARE, program.Flag(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
+	}
 	if b.res.Sync {
 		b.Step("wait for id maps", "")
 		b.Wait()

@@ -73,17 +73,15 @@ func (b *builder) nearestTo(dest string) *mount {
 }
 
 func (b *builder) place(m *mount, procSeen bool) {
-	resolve := uint64(within)
-	if m.typ == "proc" || m.typ == "sysfs" {
-		// A link in the place of /proc could lead our own writes astray.
-		resolve |= unix.RESOLVE_NO_SYMLINKS
-	}
 	target := b.FD("at:" + m.dest)
-	above := b.nearest(m)
-	if !m.made && (above != nil || b.in.Indirect[m.dest]) {
+	switch {
+	case m.typ == "proc" || m.typ == "sysfs":
+		// A link in the place of /proc could lead our own writes astray.
+		b.open(program.CWD(), m.dest, unix.O_PATH, 0, within|unix.RESOLVE_NO_SYMLINKS).Into(target)
+	case !m.made && (b.nearest(m) != nil || b.in.Indirect[m.dest]):
 		b.ensure(target, m.dest, m.file)
-	} else {
-		b.open(program.CWD(), m.dest, unix.O_PATH, 0, resolve).Into(target)
+	default:
+		b.open(program.CWD(), m.dest, unix.O_PATH, 0, within).Into(target)
 	}
 	if procSeen && !procAllowed[m.dest] {
 		b.notProc(target)

@@ -150,23 +150,50 @@ func notDir(parent int, word string) error {
 }
 
 // CreateInRoot makes an empty file name where nothing is, and the directories
-// above it, as mount point for a file.
+// above it, as mount point for a file. A symbolic link that leads nowhere is
+// followed: what it names is made.
 func CreateInRoot(root *os.File, name string, uid, gid int) error {
-	fd, err := openat2(int(root.Fd()), name, unix.O_PATH, 0)
-	if err == nil {
-		return unix.Close(fd)
+	for range maxLinks {
+		fd, err := openat2(int(root.Fd()), name, unix.O_PATH, 0)
+		if err == nil {
+			return unix.Close(fd)
+		}
+		if !errors.Is(err, unix.ENOENT) {
+			return &os.PathError{Op: "create", Path: name, Err: err}
+		}
+		target, err := createFile(root, name, uid, gid)
+		if err != nil || target == "" {
+			return err
+		}
+		name = target
 	}
-	if !errors.Is(err, unix.ENOENT) {
-		return &os.PathError{Op: "create", Path: name, Err: err}
-	}
-	dir, err := MkdirAllInRoot(root, path.Dir(path.Clean("/"+name)), 0o755, uid, gid)
+	return &os.PathError{Op: "create", Path: name, Err: unix.ELOOP}
+}
+
+// createFile makes one file. Where a symbolic link is in its place, it returns
+// the path that this leads to.
+func createFile(root *os.File, name string, uid, gid int) (target string, err error) {
+	dirName, base := path.Split(path.Clean("/" + name))
+	dir, err := MkdirAllInRoot(root, dirName, 0o755, uid, gid)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer dir.Close()
-	fd, err = unix.Openat(int(dir.Fd()), path.Base(name), unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+	fd, err := unix.Openat(int(dir.Fd()), base, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+	if errors.Is(err, unix.EEXIST) {
+		buf := make([]byte, unix.PathMax)
+		n, err := unix.Readlinkat(int(dir.Fd()), base, buf)
+		if err != nil {
+			return "", &os.PathError{Op: "create", Path: name, Err: err}
+		}
+		link := string(buf[:n])
+		if !path.IsAbs(link) {
+			link = path.Join(dirName, link)
+		}
+		return link, nil
+	}
 	if err != nil {
-		return &os.PathError{Op: "create", Path: name, Err: err}
+		return "", &os.PathError{Op: "create", Path: name, Err: err}
 	}
 	if uid != 0 || gid != 0 {
 		err = unix.Fchown(fd, uid, gid)
@@ -175,7 +202,7 @@ func CreateInRoot(root *os.File, name string, uid, gid int) error {
 		err = closeErr
 	}
 	if err != nil {
-		return fmt.Errorf("create %s: %w", name, err)
+		return "", fmt.Errorf("create %s: %w", name, err)
 	}
-	return nil
+	return "", nil
 }
