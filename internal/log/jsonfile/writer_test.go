@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hoy/internal/log"
 )
 
@@ -217,5 +219,41 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		w.Write(Stdout, chunk)
+	}
+}
+
+func TestAFullDiskDropsWholeRecordsAndWritingGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip("needs root: mounts a tmpfs: ", err)
+	}
+	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 32<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "x.log")
+	w, err := NewWriter(log.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const total = 2000
+	var all []byte
+	for range total {
+		all = append(all, "0123456789\n"...)
+	}
+	w.Write(Stdout, all)
+	kept := len(records(t, path))
+	if dropped := w.Dropped(); dropped == 0 || kept == 0 || int(dropped)+kept != total {
+		t.Errorf("%d dropped, %d kept of %d", dropped, kept, total)
+	}
+	w.Write(Stdout, []byte("lost\n"))
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	w.Write(Stdout, []byte("again\n"))
+	_ = w.Close()
+	if got := records(t, path); got[len(got)-1] != "again\n" {
+		t.Errorf("last record %q", got[len(got)-1])
 	}
 }

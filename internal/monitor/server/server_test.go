@@ -630,3 +630,31 @@ func TestStreamsOfTheStdio(t *testing.T) {
 		t.Errorf("%d descriptors, %d before", after, before)
 	}
 }
+
+// BenchmarkOutput is 101-byte lines from a process to its log; the process
+// costs a part of the time.
+func BenchmarkOutput(b *testing.B) {
+	dir := b.TempDir()
+	c, err := monitor.Dial(b.Context(), options(dir))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		_ = c.Shutdown(context.Background())
+	}()
+	source := filepath.Join(dir, "source")
+	const total = 100 << 20
+	line := strings.Repeat("0123456789", 10) + "\n"
+	if err := os.WriteFile(source, []byte(strings.Repeat(line, total/len(line))), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(total)
+	for b.Loop() {
+		req := request("talk", monitor.Stdio{}, "cat", source)
+		req.Log = &log.Config{Path: filepath.Join(dir, "x.log"), MaxSize: 100 << 20, MaxFiles: 2}
+		if _, err := c.Start(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+		<-c.Exits()
+	}
+}
