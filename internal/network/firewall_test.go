@@ -14,3 +14,13 @@ func dropForward() error {
 		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &drop})
 	return c.Flush()
 }
+
+// flushRules is "nft flush ruleset", as a reload of the host's firewall begins.
+func flushRules() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	c.FlushRuleset()
+	return c.Flush()
+}

@@ -183,7 +183,7 @@ func (s *Service) openBridge() error {
 		s.opt.Log.Info("IP forwarding was off and is now on", "sysctl", "net.ipv4.ip_forward")
 	}
 	s.table = firewall.New(firewall.Options{
-		Table: s.opt.Table, Bridge: s.opt.Bridge, Subnet: s.pool.Subnet(), NetNS: s.host.NetNS(), Log: s.opt.Log})
+		Table: s.opt.Table, Bridge: s.opt.Bridge, Subnet: s.pool.Subnet(), NetNS: s.host.NetNS(), In: s.host.Do, Log: s.opt.Log})
 	s.warnOfBlockers()
 	return nil
 }
@@ -230,9 +230,16 @@ func (s *Service) warnOfBlockers() {
 	for _, name := range names {
 		s.opt.Log.Warn("another firewall drops forwarded packets by default; unless it accepts those of the bridge, containers reach nothing outside",
 			"chain", name, "bridge", s.opt.Bridge,
-			"remedy", fmt.Sprintf("accept both ways there, for example: nft insert rule %s iifname %s accept; nft insert rule %s oifname %s ct status dnat accept; nft insert rule %s oifname %s ct state established,related accept",
-				name, s.opt.Bridge, name, s.opt.Bridge, name, s.opt.Bridge))
+			"remedy", remedy(name, s.opt.Bridge))
 	}
+}
+
+// remedy is what an administrator runs so that another firewall lets the bridge's packets pass.
+func remedy(chain, bridge string) string {
+	if chain == "ip filter FORWARD" { // the one that iptables manages
+		return fmt.Sprintf("iptables -I FORWARD -i %[1]s -j ACCEPT; iptables -I FORWARD -o %[1]s -m conntrack --ctstate DNAT,ESTABLISHED,RELATED -j ACCEPT (beside Docker, in its chain DOCKER-USER)", bridge)
+	}
+	return fmt.Sprintf("nft insert rule %[1]s iifname %[2]s accept; nft insert rule %[1]s oifname %[2]s ct state established,related accept; nft insert rule %[1]s oifname %[2]s ct status dnat accept", chain, bridge)
 }
 
 // Close ends the service's own work and leaves bridge, links and rules in place.

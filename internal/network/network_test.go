@@ -458,12 +458,21 @@ func TestManyPortsAndFlushedTable(t *testing.T) {
 	t.Logf("400 ports published in %v", time.Since(start))
 	serveTCP(t, a.NetNS, ":1399", "last")
 	wantAnswer(t, w.host, "tcp", "127.0.0.1:20399", "last")
-	// Someone flushes all rules of the host: the next change brings ours back, whole.
-	if err := s.table.Destroy(); err != nil {
-		t.Fatal(err)
-	}
+	// Someone flushes all rules of the host: ours come back, whole, by themselves
+	// and at the latest with the next change.
+	in(t, w.host, flushRules)
 	w.attach(s, Request{ContainerID: "b", Name: "b", Ports: ports(t, ":30000:80/tcp")})
 	wantAnswer(t, w.host, "tcp", "127.0.0.1:20399", "last")
+	in(t, w.host, flushRules)
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		if got, _ := ask(w.host, "tcp", "127.0.0.1:20399"); got != "" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a flushed table did not come back")
+		}
+	}
 	start = time.Now()
 	if err := s.Detach(t.Context(), "a"); err != nil {
 		t.Fatal(err)

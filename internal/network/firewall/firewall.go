@@ -55,7 +55,9 @@ type Options struct {
 	Subnet        netip.Prefix
 	// NetNS is where the table lives; nil is the process's own.
 	NetNS *os.File
-	Log   *slog.Logger
+	// In runs a function in that namespace; nil calls it where it is.
+	In  func(func() error) error
+	Log *slog.Logger
 }
 
 // Table is the engine's table. One goroutine writes it: requests that arrive
@@ -130,10 +132,22 @@ func (t *Table) run(ctx context.Context) {
 	defer close(t.stopped)
 	defer t.hangUp()
 	state := map[key]Forward{}
+	made := false
+	var gone <-chan struct{}
+	if w, err := t.watchIn(); err != nil {
+		t.opt.Log.Warn("a reload of the host's firewall will not be noticed before the next change of ports", "error", err)
+	} else {
+		defer w.socket.Close()
+		gone = w.gone
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-gone:
+			if made {
+				t.repair(state)
+			}
 		case r := <-t.requests:
 			group := []request{r}
 			for more := true; more; {
@@ -145,6 +159,7 @@ func (t *Table) run(ctx context.Context) {
 				}
 			}
 			t.serve(state, group)
+			made = true
 		}
 	}
 }
@@ -317,8 +332,10 @@ func (f Forward) element() nftables.SetElement {
 	return e
 }
 
-// Destroy removes the table from the kernel; that it is absent is no error.
+// Destroy ends the writer and removes the table from the kernel; that it is
+// absent is no error.
 func (t *Table) Destroy() error {
+	t.Close()
 	c, err := t.conn()
 	if err != nil {
 		return err
