@@ -77,9 +77,9 @@ func TestVerbsAsDocker(t *testing.T) {
 		"inspect web", "container inspect nope", "container inspect web", "inspect -f '{{.State.Pid}} {{.Config.Image}}' web",
 		"inspect -f '{{json .Config.Labels}}' web", "inspect --format '{{.NewerField.x}}' web", "inspect -f json web", "inspect --type container nope", "inspect --type image nope",
 		"inspect -f '{{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}}{{end}}' web",
-		"stop web", "stop -t 3 -s INT db", "stop nope", "stop web nope", "kill web", "kill -s HUP nope", "restart -t 0 web",
+		"stop web", "stop -t 3 -s INT db", "stop nope", "kill web", "kill -s HUP nope", "restart -t 0 web",
 		"pause web", "pause nope", "unpause web", "rename web x", "rename nope x", "wait web", "wait nope", "update -m 64m web", "update --restart always nope",
-		"rm web", "rm -fv web", "rm -l web", "rm nope", "rm busy", "rm web nope busy", "start web", "start nope", "start web nope",
+		"rm web", "rm -fv web", "rm -l web", "rm nope", "rm busy", "start web", "start nope", "start web nope",
 		"commit web", "commit -m msg -a me -c 'CMD x' -p=false web repo/x:1", "container prune -f", "container prune -f --filter until=24h",
 		"logs nope",
 	} {
@@ -89,12 +89,12 @@ func TestVerbsAsDocker(t *testing.T) {
 	t.Run("prune takes no for an answer", func(t *testing.T) { difftest.Compare(t, routes(), build, "n\n", "container", "prune") })
 }
 
-// TestStatsAsDocker compares what is written alone: the client library spells the
-// same question differently.
-func TestStatsAsDocker(t *testing.T) {
+// TestOutputAsDocker compares what is written alone: the client library spells a
+// question differently, or questions are asked side by side.
+func TestOutputAsDocker(t *testing.T) {
 	s := difftest.Serve(t, routes())
 	for _, line := range []string{
-		"stats --no-stream web", "stats --no-stream --no-trunc web",
+		"stats --no-stream web", "stats --no-stream --no-trunc web", "stop web nope", "rm web nope busy",
 		"stats --no-stream --format '{{.Container}} {{.CPUPerc}} {{.MemPerc}} {{.PIDs}}' web",
 	} {
 		want, got := s.Docker(t, "", words(line)...), s.Hoy(t, build, "", words(line)...)
