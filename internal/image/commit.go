@@ -16,7 +16,9 @@ import (
 	"github.com/moby/moby/api/types/events"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"hoy/internal/image/catalog"
 	"hoy/internal/image/change"
+	"hoy/internal/image/driver"
 	"hoy/internal/image/layerdiff"
 	"hoy/internal/image/store"
 )
@@ -54,7 +56,7 @@ func (s *Service) walkChanges(ctx context.Context, key string, emit func(*os.Roo
 		return fmt.Errorf("writable layer %s: %w", key, err)
 	}
 	defer root.Close()
-	if s.store.Driver() == store.Native && len(layer.Lower) > 0 {
+	if s.store.Driver() == driver.Native && len(layer.Lower) > 0 {
 		return layerdiff.Trees(ctx, layer.Lower[0], layer.Upper, emit(root))
 	}
 	return layerdiff.Overlay(ctx, root, layer.Lower, emit(root))
@@ -65,7 +67,7 @@ func (s *Service) walkChanges(ctx context.Context, key string, emit func(*os.Roo
 // meanwhile. The parent's layers are kept as they are; one is added unless
 // nothing changed.
 func (s *Service) Commit(ctx context.Context, key string, parent *Image, opt CommitOptions) (string, error) {
-	name, err := parseTarget(opt.Ref)
+	name, err := catalog.ParseTarget(opt.Ref)
 	if err != nil {
 		return "", err
 	}
@@ -82,14 +84,14 @@ func (s *Service) Commit(ctx context.Context, key string, parent *Image, opt Com
 	}
 	record := name
 	if name == "" {
-		record = danglingName(target.Digest)
+		record = catalog.DanglingName(target.Digest)
 	}
-	if err := s.put(lctx, record, target); err != nil {
+	if err := s.names.Put(lctx, record, target); err != nil {
 		return "", err
 	}
 	s.event(ctx, events.ActionCreate, target, target.Digest.String())
 	if name != "" {
-		s.event(ctx, events.ActionTag, target, familiar(name))
+		s.event(ctx, events.ActionTag, target, catalog.Familiar(name))
 	}
 	return target.Digest.String(), nil
 }
@@ -102,7 +104,7 @@ func (s *Service) commit(lctx context.Context, key string, parent *Image, opt Co
 	if parent != nil {
 		m, err := s.store.Manifest(lctx, parent.Manifest)
 		if errdefs.IsNotFound(err) {
-			return fail(errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("cannot commit: the image %s that the container was made of was deleted", short(parent.ID))))
+			return fail(errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("cannot commit: the image %s that the container was made of was deleted", catalog.Short(parent.ID))))
 		}
 		if err != nil {
 			return fail(err)

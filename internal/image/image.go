@@ -9,20 +9,21 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/image"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"hoy/internal/image/catalog"
 	"hoy/internal/image/hello"
 	"hoy/internal/image/store"
 	"hoy/internal/image/transfer"
+	"hoy/internal/image/view"
+	"hoy/internal/request"
 )
 
 // Image is one platform of an image, resolved.
@@ -68,14 +69,12 @@ type Options struct {
 // Service is safe for concurrent use.
 type Service struct {
 	store    *store.Store
+	names    *catalog.Catalog
+	view     *view.Images
 	registry atomic.Pointer[transfer.Client]
 	events   func(events.Message)
 	users    func() []Use
 	log      *slog.Logger
-
-	// names serialises changes to which names point where; it is held across
-	// the store's own short transactions and nothing else.
-	names sync.Mutex
 }
 
 // Open opens the image store at opt.Root and sweeps what an earlier process left.
@@ -98,6 +97,8 @@ func Open(ctx context.Context, opt Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.names = catalog.New(s.store)
+	s.view = &view.Images{Store: s.store, Names: s.names, Log: s.log, Users: s.containersByImage}
 	return s, nil
 }
 
@@ -109,7 +110,7 @@ func (s *Service) Driver() string { return s.store.Driver() }
 
 // Count is the number of images.
 func (s *Service) Count() int {
-	all, err := s.all(context.Background())
+	all, err := s.names.All(context.Background())
 	if err != nil {
 		s.log.Warn("images cannot be counted", "error", err)
 		return 0
@@ -150,59 +151,15 @@ func (s *Service) event(ctx context.Context, action events.Action, target ocispe
 	s.publish(action, target.Digest.String(), attributes)
 }
 
-// put points name at target; where it pointed elsewhere before, that image
-// stays, without a name if it had only this one.
-func (s *Service) put(ctx context.Context, name string, target ocispec.Descriptor) error {
-	ctx = s.store.Context(ctx)
-	s.names.Lock()
-	defer s.names.Unlock()
-	old, err := s.store.Images().Get(ctx, name)
-	record := images.Image{Name: name, Target: target, UpdatedAt: time.Now()}
-	switch {
-	case errdefs.IsNotFound(err):
-		if _, err := s.store.Images().Create(ctx, record); err != nil {
-			return fmt.Errorf("image %s: %w", name, err)
-		}
-	case err != nil:
-		return fmt.Errorf("image %s: %w", name, err)
-	default:
-		if old.Target.Digest != target.Digest {
-			if err := s.keepDangling(ctx, old); err != nil {
-				return err
-			}
-		}
-		if _, err := s.store.Images().Update(ctx, record, "target"); err != nil {
-			return fmt.Errorf("image %s: %w", name, err)
-		}
-	}
-	if isDangling(name) {
+// helloFor loads the built-in image where ref is to it and it is not here.
+func (s *Service) helloFor(ctx context.Context, ref string) error {
+	if !catalog.IsHello(ref) {
 		return nil
 	}
-	return s.dropRecord(ctx, danglingName(target.Digest))
-}
-
-// keepDangling keeps an image that is about to lose the name of old, if that
-// is its last.
-func (s *Service) keepDangling(ctx context.Context, old images.Image) error {
-	records, err := s.store.Images().List(ctx, fmt.Sprintf("target.digest==%q", old.Target.Digest))
-	if err != nil {
-		return fmt.Errorf("images: %w", err)
+	if _, _, err := s.names.Find(ctx, ref); !errdefs.IsNotFound(err) {
+		return err
 	}
-	if len(records) > 1 || isDangling(old.Name) {
-		return nil
-	}
-	_, err = s.store.Images().Create(ctx, images.Image{Name: danglingName(old.Target.Digest), Target: old.Target})
-	if err != nil && !errdefs.IsAlreadyExists(err) {
-		return fmt.Errorf("image %s: %w", old.Target.Digest, err)
-	}
-	return nil
-}
-
-func (s *Service) dropRecord(ctx context.Context, name string) error {
-	if err := s.store.Images().Delete(ctx, name); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("image %s: %w", name, err)
-	}
-	return nil
+	return s.loadHello(ctx)
 }
 
 // loadHello puts the built-in image in the store under its name.
@@ -216,5 +173,42 @@ func (s *Service) loadHello(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("built-in image: %w", err)
 	}
-	return s.put(ctx, hello.Name, target)
+	return s.names.Put(ctx, hello.Name, target)
+}
+
+// List gives the images, newest first.
+func (s *Service) List(ctx context.Context, opt request.ImageList) ([]*image.Summary, error) {
+	return s.view.List(ctx, opt)
+}
+
+// Inspect tells all about one image.
+func (s *Service) Inspect(ctx context.Context, ref string, platform *ocispec.Platform, manifests bool) (*image.InspectResponse, error) {
+	if err := s.helloFor(ctx, ref); err != nil {
+		return nil, err
+	}
+	return s.view.Inspect(ctx, ref, platform, manifests)
+}
+
+// History tells how an image was made, last step first.
+func (s *Service) History(ctx context.Context, ref string, platform *ocispec.Platform) ([]*image.HistoryResponseItem, error) {
+	if err := s.helloFor(ctx, ref); err != nil {
+		return nil, err
+	}
+	return s.view.History(ctx, ref, platform)
+}
+
+func (s *Service) usesByImage() map[string][]Use {
+	byImage := map[string][]Use{}
+	for _, u := range s.users() {
+		byImage[u.ImageID] = append(byImage[u.ImageID], u)
+	}
+	return byImage
+}
+
+func (s *Service) containersByImage() map[string][]string {
+	byImage := map[string][]string{}
+	for _, u := range s.users() {
+		byImage[u.ImageID] = append(byImage[u.ImageID], u.ContainerID)
+	}
+	return byImage
 }

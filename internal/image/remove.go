@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"hoy/internal/filter"
+	"hoy/internal/image/catalog"
 	"hoy/internal/request"
 )
 
@@ -20,7 +21,7 @@ func (s *Service) Tag(ctx context.Context, source, repo, tag string) error {
 	if tag != "" {
 		repo += ":" + tag
 	}
-	name, err := parseTarget(repo)
+	name, err := catalog.ParseTarget(repo)
 	if err != nil {
 		return err
 	}
@@ -31,10 +32,10 @@ func (s *Service) Tag(ctx context.Context, source, repo, tag string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.put(ctx, name, img.Target); err != nil {
+	if err := s.names.Put(ctx, name, img.Target); err != nil {
 		return err
 	}
-	s.event(ctx, events.ActionTag, img.Target, familiar(name))
+	s.event(ctx, events.ActionTag, img.Target, catalog.Familiar(name))
 	return nil
 }
 
@@ -45,13 +46,13 @@ func (s *Service) Remove(ctx context.Context, ref string, opt request.ImageRemov
 	if len(opt.Platforms) > 0 {
 		return nil, errdefs.ErrNotImplemented.WithMessage("removing single platforms of an image is not supported")
 	}
-	g, record, err := s.find(ctx, ref)
+	g, record, err := s.names.Find(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	names := g.names()
-	if record == "" && len(g.repositories()) > 1 && !opt.Force {
-		return nil, conflict("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", short(g.id()))
+	names := g.Names()
+	if record == "" && len(g.Repositories()) > 1 && !opt.Force {
+		return nil, conflict("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", catalog.Short(g.ID()))
 	}
 	if record != "" && len(names) > 1 {
 		// A digest reference to a tagged image takes all tags of its repository.
@@ -98,11 +99,11 @@ func sameRepository(names []string, of string) []string {
 }
 
 // checkUse refuses to delete what containers use.
-func (s *Service) checkUse(g *group, record string, force bool) error {
-	uses := s.usesByImage()[g.id()]
+func (s *Service) checkUse(g *catalog.Group, record string, force bool) error {
+	uses := s.usesByImage()[g.ID()]
 	for _, u := range uses {
 		if u.Running && (force || record == "") {
-			return conflict("conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", shownName(g, record), short(u.ContainerID))
+			return conflict("conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", shownName(g, record), catalog.Short(u.ContainerID))
 		}
 	}
 	if force || len(uses) == 0 {
@@ -110,47 +111,41 @@ func (s *Service) checkUse(g *group, record string, force bool) error {
 	}
 	if record != "" {
 		return conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
-			familiar(record), short(uses[0].ContainerID), short(g.id()))
+			catalog.Familiar(record), catalog.Short(uses[0].ContainerID), catalog.Short(g.ID()))
 	}
-	return conflict("conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", short(g.id()), short(uses[0].ContainerID))
+	return conflict("conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", catalog.Short(g.ID()), catalog.Short(uses[0].ContainerID))
 }
 
-func shownName(g *group, record string) string {
+func shownName(g *catalog.Group, record string) string {
 	if record != "" {
-		return familiar(record)
+		return catalog.Familiar(record)
 	}
-	return short(g.id())
+	return catalog.Short(g.ID())
 }
 
-func (s *Service) untag(ctx context.Context, g *group, names []string) ([]image.DeleteResponse, error) {
+func (s *Service) untag(ctx context.Context, g *catalog.Group, names []string) ([]image.DeleteResponse, error) {
 	var out []image.DeleteResponse
 	for _, name := range names {
-		s.names.Lock()
-		err := s.dropRecord(s.store.Context(ctx), name)
-		s.names.Unlock()
-		if err != nil {
+		if err := s.names.Drop(ctx, name); err != nil {
 			return out, err
 		}
-		out = append(out, image.DeleteResponse{Untagged: familiar(name)})
-		s.event(ctx, events.ActionUnTag, g.target, g.id())
+		out = append(out, image.DeleteResponse{Untagged: catalog.Familiar(name)})
+		s.event(ctx, events.ActionUnTag, g.Target, g.ID())
 	}
 	return out, nil
 }
 
 // erase removes all names of an image; the caller sweeps.
-func (s *Service) erase(ctx context.Context, g *group) ([]image.DeleteResponse, error) {
-	out, err := s.untag(ctx, g, g.names())
+func (s *Service) erase(ctx context.Context, g *catalog.Group) ([]image.DeleteResponse, error) {
+	out, err := s.untag(ctx, g, g.Names())
 	if err != nil {
 		return out, err
 	}
-	s.names.Lock()
-	err = s.dropRecord(s.store.Context(ctx), danglingName(g.target.Digest))
-	s.names.Unlock()
-	if err != nil {
+	if err := s.names.Drop(ctx, catalog.DanglingName(g.Target.Digest)); err != nil {
 		return out, err
 	}
-	s.event(ctx, events.ActionDelete, g.target, g.id())
-	return append(out, image.DeleteResponse{Deleted: g.id()}), nil
+	s.event(ctx, events.ActionDelete, g.Target, g.ID())
+	return append(out, image.DeleteResponse{Deleted: g.ID()}), nil
 }
 
 // Prune removes images that no container uses: those without a name, or with
@@ -166,11 +161,11 @@ func (s *Service) Prune(ctx context.Context, filters filter.Args) (*image.PruneR
 			rest[k] = v
 		}
 	}
-	match, err := s.matcher(ctx, rest)
+	match, err := s.view.Matcher(ctx, rest)
 	if err != nil {
 		return nil, err
 	}
-	groups, err := s.all(ctx)
+	groups, err := s.names.All(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -184,10 +179,10 @@ func (s *Service) Prune(ctx context.Context, filters filter.Args) (*image.PruneR
 		if ctx.Err() != nil {
 			break
 		}
-		if len(uses[g.id()]) > 0 || (danglingOnly && len(g.names()) > 0) {
+		if len(uses[g.ID()]) > 0 || (danglingOnly && len(g.Names()) > 0) {
 			continue
 		}
-		m, err := s.store.Select(ctx, g.target, nil)
+		m, err := s.store.Select(ctx, g.Target, nil)
 		if err != nil {
 			m = nil
 		}
@@ -218,7 +213,7 @@ func (s *Service) Prune(ctx context.Context, filters filter.Args) (*image.PruneR
 // all unpacked layers take on disk, each once; Reclaimable is what the images
 // that no container uses do not share with one that is used.
 func (s *Service) DiskUsage(ctx context.Context, verbose bool) (*image.DiskUsage, error) {
-	groups, err := s.all(ctx)
+	groups, err := s.names.All(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -226,20 +221,20 @@ func (s *Service) DiskUsage(ctx context.Context, verbose bool) (*image.DiskUsage
 	usage := &image.DiskUsage{TotalCount: int64(len(groups))}
 	var all, used []ocispec.Descriptor
 	for _, g := range groups {
-		all = append(all, g.target)
-		if len(uses[g.id()]) > 0 {
-			used = append(used, g.target)
+		all = append(all, g.Target)
+		if len(uses[g.ID()]) > 0 {
+			used = append(used, g.Target)
 		}
 	}
 	usage.ActiveCount = int64(len(used))
 	if usage.TotalSize, err = s.store.Total(ctx); err != nil {
 		return nil, err
 	}
-	z, err := s.sizes(ctx, all...)
+	z, err := s.view.Sizes(ctx, all...)
 	if err != nil {
 		return nil, err
 	}
-	kept, err := s.sizes(ctx, used...)
+	kept, err := s.view.Sizes(ctx, used...)
 	if err != nil {
 		return nil, err
 	}

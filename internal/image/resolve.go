@@ -5,10 +5,9 @@ import (
 	"fmt"
 
 	"github.com/containerd/errdefs"
-	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"hoy/internal/image/store"
+	"hoy/internal/image/catalog"
 	"hoy/internal/runtime"
 )
 
@@ -16,33 +15,21 @@ import (
 // nil platform is the host's where the image has it, else what it has. What is
 // not there is errdefs.ErrNotFound.
 func (s *Service) Resolve(ctx context.Context, ref string, platform *ocispec.Platform) (*Image, error) {
-	g, record, err := s.find(ctx, ref)
-	if errdefs.IsNotFound(err) && isHello(ref) {
-		if err := s.loadHello(ctx); err != nil {
-			return nil, err
-		}
-		g, record, err = s.find(ctx, ref)
+	if err := s.helloFor(ctx, ref); err != nil {
+		return nil, err
 	}
+	g, record, err := s.names.Find(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.selectManifest(ctx, g, ref, platform)
+	m, err := s.view.Manifest(ctx, g, ref, platform)
 	if err != nil {
 		return nil, err
 	}
 	return &Image{
-		ID: g.id(), Name: record, Target: g.target, Manifest: m.Descriptor, Config: m.Config,
+		ID: g.ID(), Name: record, Target: g.Target, Manifest: m.Descriptor, Config: m.Config,
 		ChainID: m.ChainID(), Platform: m.Platform(),
 	}, nil
-}
-
-func (s *Service) selectManifest(ctx context.Context, g *group, ref string, platform *ocispec.Platform) (*store.Manifest, error) {
-	m, err := s.store.Select(ctx, g.target, platform)
-	if errdefs.IsNotFound(err) && platform != nil {
-		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf(
-			"image with reference %s was found but does not provide the specified platform (%s)", ref, platforms.FormatAll(*platform)))
-	}
-	return m, err
 }
 
 // Prepare makes the writable layer key for a container of img, unpacking the
@@ -58,7 +45,7 @@ func (s *Service) Prepare(ctx context.Context, key string, img *Image) error {
 	}
 	defer done()
 	if err := s.unpack(lctx, img.Manifest); err != nil {
-		return fmt.Errorf("image %s: %w", short(img.ID), err)
+		return fmt.Errorf("image %s: %w", catalog.Short(img.ID), err)
 	}
 	return s.store.Prepare(ctx, key, img.ChainID)
 }
@@ -93,19 +80,9 @@ func (s *Service) SnapshotUsage(ctx context.Context, key string) (int64, error) 
 
 // ImageSize is what the unpacked layers of img take, in bytes.
 func (s *Service) ImageSize(ctx context.Context, img *Image) (int64, error) {
-	z, err := s.sizes(ctx, img.Manifest)
+	z, err := s.view.Sizes(ctx, img.Manifest)
 	if err != nil {
 		return 0, err
 	}
 	return z.Unpacked(), nil
-}
-
-func (s *Service) sizes(ctx context.Context, descs ...ocispec.Descriptor) (*store.Sizes, error) {
-	z := store.NewSizes()
-	for _, d := range descs {
-		if err := s.store.Add(ctx, z, d); err != nil {
-			return nil, fmt.Errorf("image %s: size: %w", d.Digest, err)
-		}
-	}
-	return z, nil
 }

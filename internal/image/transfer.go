@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"hoy/internal/image/archive"
+	"hoy/internal/image/catalog"
 	"hoy/internal/image/hello"
 	"hoy/internal/image/transfer"
 	"hoy/internal/request"
@@ -36,7 +37,7 @@ func (s *Service) Pull(ctx context.Context, ref string, opt request.ImageTransfe
 	if progress == nil {
 		progress = func(jsonstream.Message) {}
 	}
-	if isHello(ref) {
+	if catalog.IsHello(ref) {
 		return s.pullHello(ctx, progress)
 	}
 	if !opt.AllTags {
@@ -79,7 +80,7 @@ func (s *Service) pullOne(ctx context.Context, ref reference.Named, opt request.
 	if oldErr == nil && old.Target.Digest == target.Digest {
 		status = "Image is up to date for "
 	}
-	if err := s.put(lctx, name, target); err != nil {
+	if err := s.names.Put(lctx, name, target); err != nil {
 		return err
 	}
 	s.pulled(ctx, ref)
@@ -106,7 +107,7 @@ func (s *Service) pullHello(ctx context.Context, progress request.Progress) erro
 	}
 	progress(jsonstream.Message{Status: "Pulling from " + reference.Path(named), ID: "latest"})
 	status := "Image is up to date for "
-	_, _, err = s.find(ctx, hello.Name)
+	_, _, err = s.names.Find(ctx, hello.Name)
 	if errdefs.IsNotFound(err) {
 		status = "Downloaded newer image for "
 	}
@@ -159,13 +160,13 @@ func (s *Service) Push(ctx context.Context, ref string, opt request.ImageTransfe
 }
 
 func (s *Service) tagsOf(ctx context.Context, repo reference.Named) ([]reference.Named, error) {
-	groups, err := s.all(ctx)
+	groups, err := s.names.All(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var refs []reference.Named
 	for _, g := range groups {
-		for _, name := range g.names() {
+		for _, name := range g.Names() {
 			ref, err := reference.ParseNormalizedNamed(name)
 			if _, tagged := ref.(reference.Tagged); err == nil && tagged && ref.Name() == repo.Name() {
 				refs = append(refs, ref)
@@ -181,7 +182,7 @@ func (s *Service) tagsOf(ctx context.Context, repo reference.Named) ([]reference
 // Import makes an image of one root file system tar, compressed or not, and
 // returns its id. The layer is kept uncompressed.
 func (s *Service) Import(ctx context.Context, content io.Reader, opt request.ImageImport, _ request.Progress) (string, error) {
-	name, err := parseTarget(opt.Ref)
+	name, err := catalog.ParseTarget(opt.Ref)
 	if err != nil {
 		return "", err
 	}
@@ -199,9 +200,9 @@ func (s *Service) Import(ctx context.Context, content io.Reader, opt request.Ima
 		return "", err
 	}
 	if name == "" {
-		name = danglingName(target.Digest)
+		name = catalog.DanglingName(target.Digest)
 	}
-	if err := s.put(lctx, name, target); err != nil {
+	if err := s.names.Put(lctx, name, target); err != nil {
 		return "", err
 	}
 	s.event(ctx, events.ActionImport, target, target.Digest.String())
@@ -227,18 +228,18 @@ func (s *Service) Load(ctx context.Context, content io.Reader, want []ocispec.Pl
 	}
 	for _, img := range loaded {
 		if len(img.Names) == 0 {
-			if err := s.put(lctx, danglingName(img.Target.Digest), img.Target); err != nil {
+			if err := s.names.Put(lctx, catalog.DanglingName(img.Target.Digest), img.Target); err != nil {
 				return err
 			}
 			progress(jsonstream.Message{Stream: "Loaded image ID: " + img.Target.Digest.String() + "\n"})
 			s.event(ctx, events.ActionLoad, img.Target, img.Target.Digest.String())
 		}
 		for _, name := range img.Names {
-			if err := s.put(lctx, name, img.Target); err != nil {
+			if err := s.names.Put(lctx, name, img.Target); err != nil {
 				return err
 			}
-			progress(jsonstream.Message{Stream: "Loaded image: " + familiar(name) + "\n"})
-			s.event(ctx, events.ActionLoad, img.Target, familiar(name))
+			progress(jsonstream.Message{Stream: "Loaded image: " + catalog.Familiar(name) + "\n"})
+			s.event(ctx, events.ActionLoad, img.Target, catalog.Familiar(name))
 		}
 	}
 	return nil

@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
+	"hoy/internal/image/driver"
+	"hoy/internal/image/untar"
 	"hoy/internal/runtime"
 )
 
@@ -96,7 +98,7 @@ func (l *layers) loadHolds(ctx context.Context) error {
 		}
 		mounts, err := l.s.snaps.Mounts(ctx, lease.ID)
 		if err == nil && l.holds[digest.Digest(chain)] == nil {
-			if _, lower, err := dirs(mounts); err == nil {
+			if _, lower, err := driver.Dirs(mounts); err == nil {
 				l.holds[digest.Digest(chain)] = &hold{lease: lease.ID, lower: lower}
 				continue
 			}
@@ -162,7 +164,7 @@ func (l *layers) fill(dir string, chain digest.Digest, h *hold) error {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
-	if l.s.driver == Native {
+	if l.s.driver == driver.Native {
 		if h == nil {
 			return nil
 		}
@@ -174,7 +176,7 @@ func (l *layers) fill(dir string, chain digest.Digest, h *hold) error {
 	if h == nil {
 		return nil
 	}
-	return copyRootInfo(root, h.lower[0])
+	return untar.CopyRootInfo(root, h.lower[0])
 }
 
 func (l *layers) pin(chain digest.Digest) {
@@ -212,7 +214,7 @@ func (l *layers) hold(ctx context.Context, chain digest.Digest) (*hold, error) {
 	mounts, err := l.s.snaps.View(leases.WithLease(ctx, lease.ID), lease.ID, chain.String())
 	if err == nil {
 		h = &hold{lease: lease.ID}
-		_, h.lower, err = dirs(mounts)
+		_, h.lower, err = driver.Dirs(mounts)
 	}
 	if err != nil {
 		_ = l.s.leases.Delete(ctx, lease)
@@ -293,10 +295,10 @@ func (s *Store) Mounts(ctx context.Context, key string) ([]runtime.RootMount, er
 	if err != nil {
 		return nil, err
 	}
-	if s.driver == Native || len(layer.Lower) == 0 {
+	if s.driver == driver.Native || len(layer.Lower) == 0 {
 		return []runtime.RootMount{{Type: "bind", Source: layer.Upper, Options: []string{"rbind", "rw"}}}, nil
 	}
-	options := append(overlayOptions(), "workdir="+layer.Work, "upperdir="+layer.Upper, "lowerdir="+strings.Join(layer.Lower, ":"))
+	options := append(driver.OverlayOptions(), "workdir="+layer.Work, "upperdir="+layer.Upper, "lowerdir="+strings.Join(layer.Lower, ":"))
 	return []runtime.RootMount{{Type: "overlay", Source: "overlay", Options: options}}, nil
 }
 
@@ -371,16 +373,4 @@ func checkKey(key string) error {
 		return fmt.Errorf("writable layer: bad key %q: %w", key, errdefs.ErrInvalidArgument)
 	}
 	return nil
-}
-
-func copyRootInfo(dst, src string) error {
-	fi, err := os.Stat(src)
-	if err != nil {
-		return err
-	}
-	uid, gid := owner(fi)
-	if err := os.Lchown(dst, uid, gid); err != nil {
-		return err
-	}
-	return os.Chmod(dst, fi.Mode()&(os.ModePerm|os.ModeSetuid|os.ModeSetgid|os.ModeSticky))
 }

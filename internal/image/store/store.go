@@ -25,6 +25,8 @@ import (
 	"github.com/containerd/errdefs"
 	clog "github.com/containerd/log"
 	"go.etcd.io/bbolt"
+
+	"hoy/internal/image/driver"
 )
 
 // Namespace is the one containerd namespace that everything lives in.
@@ -81,7 +83,7 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("image store: content: %w", err)
 	}
-	if s.driver, s.backend, err = openSnapshotter(s.root, opt.Snapshotter, s.log); err != nil {
+	if s.driver, s.backend, err = driver.Open(s.root, opt.Snapshotter, s.log); err != nil {
 		return nil, err
 	}
 	s.bolt, err = bbolt.Open(filepath.Join(s.root, "meta.db"), 0o600, &bbolt.Options{

@@ -1,18 +1,12 @@
 package store
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
-	"syscall"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/pkg/archive"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -20,14 +14,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"hoy/internal/image/decompress"
+	"hoy/internal/image/driver"
+	"hoy/internal/image/tee"
+	"hoy/internal/image/untar"
 )
-
-func owner(fi os.FileInfo) (uid, gid int) {
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		return int(st.Uid), int(st.Gid)
-	}
-	return 0, 0
-}
 
 // Unpacked says whether the chain's files are there. The empty chain always is.
 func (s *Store) Unpacked(ctx context.Context, chain digest.Digest) (bool, error) {
@@ -124,16 +114,16 @@ func (s *Store) apply(ctx context.Context, r io.Reader, parent digest.Digest, na
 			}
 		}
 	}()
-	upper, lower, err := dirs(mounts)
+	upper, lower, err := driver.Dirs(mounts)
 	if err != nil {
 		return err
 	}
 	if len(lower) > 0 {
-		if err := copyRootInfo(upper, lower[0]); err != nil {
+		if err := untar.CopyRootInfo(upper, lower[0]); err != nil {
 			return err
 		}
 	}
-	if err := applyTar(ctx, upper, lower, s.driver == Overlay, r); err != nil {
+	if err := untar.Apply(ctx, upper, lower, s.driver == driver.Overlay, r); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil {
@@ -151,36 +141,6 @@ func (s *Store) apply(ctx context.Context, r io.Reader, parent digest.Digest, na
 		return s.snaps.Remove(ctx, key)
 	}
 	return nil
-}
-
-// applyTar writes a tar stream below dir without mounting anything: paths and
-// links are resolved inside dir, which nothing else can reach.
-func applyTar(ctx context.Context, dir string, parents []string, overlay bool, r io.Reader) error {
-	opts := []archive.ApplyOpt{archive.WithFilter(func(h *tar.Header) (bool, error) {
-		dropEngineXattrs(h)
-		return true, nil
-	})}
-	if overlay {
-		opts = append(opts, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithParents(parents))
-	}
-	if _, err := archive.Apply(ctx, dir, r, opts...); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, tar.ErrHeader) {
-			return fmt.Errorf("not a whole tar archive: %w: %w", err, errdefs.ErrInvalidArgument)
-		}
-		return err
-	}
-	return nil
-}
-
-// dropEngineXattrs removes what an archive must not set: attributes by which
-// overlay itself is steered.
-func dropEngineXattrs(h *tar.Header) {
-	for key := range h.PAXRecords {
-		name, ok := strings.CutPrefix(key, "SCHILY.xattr.")
-		if ok && (strings.HasPrefix(name, "trusted.") || strings.HasPrefix(name, "user.overlay.")) {
-			delete(h.PAXRecords, key)
-		}
-	}
 }
 
 // tie makes the configuration blob keep the unpacked chain.
@@ -212,11 +172,11 @@ func (s *Store) WriteLayer(ctx context.Context, parentDiffs []digest.Digest, r i
 		w.Close()
 		_ = s.content.Abort(context.WithoutCancel(ctx), ref)
 	}()
-	tee := newTee(r, w)
+	both := tee.New(r, w)
 	var size int64
 	var diffID, chain digest.Digest
-	err = s.apply(ctx, tee, identity.ChainID(parentDiffs), func() (digest.Digest, error) {
-		if err := tee.wait(); err != nil {
+	err = s.apply(ctx, both, identity.ChainID(parentDiffs), func() (digest.Digest, error) {
+		if err := both.Wait(); err != nil {
 			return "", err
 		}
 		st, err := w.Status()
@@ -228,7 +188,7 @@ func (s *Store) WriteLayer(ctx context.Context, parentDiffs []digest.Digest, r i
 		chain = identity.ChainID(diffs)
 		return chain, nil
 	})
-	if werr := tee.wait(); err == nil {
+	if werr := both.Wait(); err == nil {
 		err = werr
 	}
 	if err != nil {

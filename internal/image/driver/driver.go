@@ -1,4 +1,6 @@
-package store
+// Package driver opens the snapshotter that keeps unpacked layers: overlayfs, or
+// plain copies where overlayfs cannot work.
+package driver
 
 import (
 	"fmt"
@@ -21,9 +23,9 @@ const (
 	Native  = "native"
 )
 
-// openSnapshotter opens the snapshotter asked for, or overlayfs where the file
+// Open opens the snapshotter asked for, or overlayfs where the file
 // system carries it and native where not.
-func openSnapshotter(root, want string, log *slog.Logger) (string, snapshots.Snapshotter, error) {
+func Open(root, want string, log *slog.Logger) (string, snapshots.Snapshotter, error) {
 	dir := func(name string) (string, error) {
 		dir := filepath.Join(root, name)
 		return dir, os.MkdirAll(dir, 0o700)
@@ -35,7 +37,7 @@ func openSnapshotter(root, want string, log *slog.Logger) (string, snapshots.Sna
 		}
 		err = probeOverlay(path)
 		if err == nil {
-			sn, err := overlay.NewSnapshotter(path, overlay.WithMountOptions(overlayOptions()))
+			sn, err := overlay.NewSnapshotter(path, overlay.WithMountOptions(OverlayOptions()))
 			if err != nil {
 				return "", nil, fmt.Errorf("image store: overlayfs: %w", err)
 			}
@@ -61,10 +63,10 @@ func openSnapshotter(root, want string, log *slog.Logger) (string, snapshots.Sna
 	return Native, sn, nil
 }
 
-// overlayOptions are those of every overlay mount. With redirects and metadata
+// OverlayOptions are those of every overlay mount. With redirects and metadata
 // copies off, an upper directory holds each changed file whole, so that changes
 // are read from it alone.
-func overlayOptions() []string {
+func OverlayOptions() []string {
 	var options []string
 	for _, name := range []string{"index", "redirect_dir", "metacopy"} {
 		if _, err := os.Stat("/sys/module/overlay/parameters/" + name); err == nil {
@@ -116,9 +118,9 @@ func createOverlay(dir string, volatile bool) error {
 	return nil
 }
 
-// dirs reads where a snapshot's files are: the directory to write to (empty for
+// Dirs reads where a snapshot's files are: the directory to write to (empty for
 // a view) and the directories below it, nearest first.
-func dirs(mounts []mount.Mount) (upper string, lower []string, err error) {
+func Dirs(mounts []mount.Mount) (upper string, lower []string, err error) {
 	if len(mounts) != 1 {
 		return "", nil, fmt.Errorf("image store: snapshot has %d mounts, want 1: %w", len(mounts), errdefs.ErrInternal)
 	}

@@ -1,9 +1,11 @@
-package image
+// Package view shows images in the shapes of Docker's API.
+package view
 
 import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,28 +17,37 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"hoy/internal/filter"
+	"hoy/internal/image/catalog"
 	"hoy/internal/image/store"
 	"hoy/internal/request"
 )
 
+// Images is what is shown. Users says, by image id, which containers use it.
+type Images struct {
+	Store *store.Store
+	Names *catalog.Catalog
+	Users func() map[string][]string
+	Log   *slog.Logger
+}
+
 // List gives the images, newest first.
-func (s *Service) List(ctx context.Context, opt request.ImageList) ([]*image.Summary, error) {
-	groups, err := s.all(ctx)
+func (v *Images) List(ctx context.Context, opt request.ImageList) ([]*image.Summary, error) {
+	groups, err := v.Names.All(ctx)
 	if err != nil {
 		return nil, err
 	}
-	match, err := s.matcher(ctx, opt.Filters)
+	match, err := v.Matcher(ctx, opt.Filters)
 	if err != nil {
 		return nil, err
 	}
-	uses := s.usesByImage()
+	uses := v.Users()
 	summaries := []*image.Summary{}
 	sizes := map[string]*store.Sizes{}
 	for _, g := range groups {
-		m, err := s.store.Select(ctx, g.target, nil)
+		m, err := v.Store.Select(ctx, g.Target, nil)
 		if err != nil {
 			if !errdefs.IsNotFound(err) {
-				s.log.Warn("image cannot be read; left out of the list", "image", g.id(), "error", err)
+				v.Log.Warn("image cannot be read; left out of the list", "image", g.ID(), "error", err)
 				continue
 			}
 			m = nil
@@ -44,17 +55,17 @@ func (s *Service) List(ctx context.Context, opt request.ImageList) ([]*image.Sum
 		if !match(g, m) {
 			continue
 		}
-		z, err := s.sizes(ctx, g.target)
+		z, err := v.Sizes(ctx, g.Target)
 		if err != nil {
-			s.log.Warn("image cannot be read; left out of the list", "image", g.id(), "error", err)
+			v.Log.Warn("image cannot be read; left out of the list", "image", g.ID(), "error", err)
 			continue
 		}
-		sizes[g.id()] = z
+		sizes[g.ID()] = z
 		sum := summary(g, m, z)
-		sum.Containers = int64(len(uses[g.id()]))
+		sum.Containers = int64(len(uses[g.ID()]))
 		sum.RepoTags = filterTags(sum.RepoTags, opt.Filters)
 		if opt.Manifests {
-			if sum.Manifests, err = s.manifests(ctx, g, uses[g.id()]); err != nil {
+			if sum.Manifests, err = v.manifests(ctx, g, uses[g.ID()]); err != nil {
 				return nil, err
 			}
 		}
@@ -69,10 +80,10 @@ func (s *Service) List(ctx context.Context, opt request.ImageList) ([]*image.Sum
 	return summaries, nil
 }
 
-func summary(g *group, m *store.Manifest, z *store.Sizes) *image.Summary {
-	target := g.target
+func summary(g *catalog.Group, m *store.Manifest, z *store.Sizes) *image.Summary {
+	target := g.Target
 	sum := &image.Summary{
-		ID: g.id(), RepoTags: g.repoTags(), RepoDigests: g.repoDigests(),
+		ID: g.ID(), RepoTags: g.RepoTags(), RepoDigests: g.RepoDigests(),
 		Size: z.Content() + z.Unpacked(), SharedSize: -1, Descriptor: &target, Labels: map[string]string{},
 	}
 	if m != nil {
@@ -104,18 +115,10 @@ func setShared(summaries []*image.Summary, sizes map[string]*store.Sizes) {
 	}
 }
 
-func (s *Service) usesByImage() map[string][]Use {
-	byImage := map[string][]Use{}
-	for _, u := range s.users() {
-		byImage[u.ImageID] = append(byImage[u.ImageID], u)
-	}
-	return byImage
-}
-
 // manifests tells of each entry of an image what is here of it.
-func (s *Service) manifests(ctx context.Context, g *group, uses []Use) ([]image.ManifestSummary, error) {
-	descs := []ocispec.Descriptor{g.target}
-	if index, err := s.store.Index(ctx, g.target); err != nil {
+func (v *Images) manifests(ctx context.Context, g *catalog.Group, uses []string) ([]image.ManifestSummary, error) {
+	descs := []ocispec.Descriptor{g.Target}
+	if index, err := v.Store.Index(ctx, g.Target); err != nil {
 		return nil, err
 	} else if index != nil {
 		descs = index
@@ -123,18 +126,18 @@ func (s *Service) manifests(ctx context.Context, g *group, uses []Use) ([]image.
 	var out []image.ManifestSummary
 	for _, d := range descs {
 		ms := image.ManifestSummary{ID: d.Digest.String(), Descriptor: d, Kind: image.ManifestKindUnknown}
-		z, err := s.sizes(ctx, d)
+		z, err := v.Sizes(ctx, d)
 		if err != nil {
 			return nil, err
 		}
 		ms.Size.Content = z.Content()
 		ms.Size.Total = z.Content() + z.Unpacked()
-		m, err := s.store.Manifest(ctx, d)
+		m, err := v.Store.Manifest(ctx, d)
 		switch {
 		case err == nil && d.Annotations[store.AnnotationReferenceType] == "":
 			ms.Kind = image.ManifestKindImage
-			ms.Available = s.complete(ctx, m)
-			ms.ImageData = &image.ImageProperties{Platform: m.Platform(), Containers: containerIDs(uses)}
+			ms.Available = v.complete(ctx, m)
+			ms.ImageData = &image.ImageProperties{Platform: m.Platform(), Containers: append([]string{}, uses...)}
 			ms.ImageData.Size.Unpacked = z.Unpacked()
 		case d.Annotations[store.AnnotationReferenceType] == "attestation-manifest":
 			ms.Kind = image.ManifestKindAttestation
@@ -150,16 +153,8 @@ func (s *Service) manifests(ctx context.Context, g *group, uses []Use) ([]image.
 }
 
 // complete says whether all content of one manifest is here.
-func (s *Service) complete(ctx context.Context, m *store.Manifest) bool {
-	return !slices.ContainsFunc(m.Layers, func(l ocispec.Descriptor) bool { return !s.store.Has(ctx, l.Digest) })
-}
-
-func containerIDs(uses []Use) []string {
-	ids := make([]string, 0, len(uses))
-	for _, u := range uses {
-		ids = append(ids, u.ContainerID)
-	}
-	return ids
+func (v *Images) complete(ctx context.Context, m *store.Manifest) bool {
+	return !slices.ContainsFunc(m.Layers, func(l ocispec.Descriptor) bool { return !v.Store.Has(ctx, l.Digest) })
 }
 
 // filterTags keeps of an image's tags those that the reference filter asks for.
@@ -181,18 +176,18 @@ func matchReference(args filter.Args, name string) bool {
 	})
 }
 
-// matcher makes one test of the filters before, since, until, dangling, label,
+// Matcher makes one test of the filters before, since, until, dangling, label,
 // label! and reference.
-func (s *Service) matcher(ctx context.Context, args filter.Args) (func(*group, *store.Manifest) bool, error) {
+func (v *Images) Matcher(ctx context.Context, args filter.Args) (func(*catalog.Group, *store.Manifest) bool, error) {
 	dangling, err := args.Bool("dangling", false)
 	if err != nil {
 		return nil, err
 	}
-	before, err := s.createdOf(ctx, args["before"])
+	before, err := v.createdOf(ctx, args["before"])
 	if err != nil {
 		return nil, err
 	}
-	since, err := s.createdOf(ctx, args["since"])
+	since, err := v.createdOf(ctx, args["since"])
 	if err != nil {
 		return nil, err
 	}
@@ -201,8 +196,8 @@ func (s *Service) matcher(ctx context.Context, args filter.Args) (func(*group, *
 		return nil, err
 	}
 	before = append(before, until...)
-	return func(g *group, m *store.Manifest) bool {
-		names := g.names()
+	return func(g *catalog.Group, m *store.Manifest) bool {
+		names := g.Names()
 		if args.Has("dangling") && dangling != (len(names) == 0) {
 			return false
 		}
@@ -243,14 +238,18 @@ func hasAny(labels map[string]string, wanted []string) bool {
 	return false
 }
 
-func (s *Service) createdOf(ctx context.Context, refs []string) ([]time.Time, error) {
+func (v *Images) createdOf(ctx context.Context, refs []string) ([]time.Time, error) {
 	var times []time.Time
 	for _, ref := range refs {
-		img, err := s.Resolve(ctx, ref, nil)
+		g, _, err := v.Names.Find(ctx, ref)
 		if err != nil {
 			return nil, err
 		}
-		if t := img.Config.Created; t != nil {
+		m, err := v.Store.Select(ctx, g.Target, nil)
+		if err != nil {
+			return nil, err
+		}
+		if t := m.Config.Created; t != nil {
 			times = append(times, *t)
 		}
 	}
