@@ -64,9 +64,13 @@ func writePidfile(path string) error {
 	return durable.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
 }
 
-// isDaemon says whether the process is a daemon as this one: the number of one
-// that ended may long be another program's.
+// isDaemon says whether the process is a living daemon as this one: the number
+// of one that ended may long be another program's, and one that nobody has
+// reaped yet has no executable any more.
 func isDaemon(pid int) bool {
+	if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil {
+		return false
+	}
 	theirs, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if err != nil {
 		return false
