@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -85,6 +87,79 @@ func BenchmarkExecTrue(b *testing.B) {
 		must(b, err)
 		if code := wait(b, e); code != 0 {
 			b.Fatal(code)
+		}
+	}
+}
+
+func TestExecErrors(t *testing.T) {
+	p := running(t, docker("sleep", "1000"), busybox(t))
+	for _, c := range []struct {
+		change func(*Exec)
+		text   string
+		code   int
+	}{
+		{func(e *Exec) { e.Process.Args = []string{"nosuch"} }, `exec: "nosuch": executable file not found in $PATH`, 127},
+		{func(e *Exec) { e.Process.Cwd = "/nowhere" }, `chdir to cwd ("/nowhere") set in config.json failed: no such file or directory`, 125},
+		{func(e *Exec) { e.Process.Cwd = "/proc/self/exe/.." }, `chdir to cwd ("/proc/self") set in config.json failed: `, 125},
+		{func(e *Exec) { e.User = "ghost" }, "prepare process: unable to find user ghost: no matching entries in passwd file", 125},
+		{func(e *Exec) { e.Target = 1 << 22 }, "find container's process: pid 4194304: ", 125},
+	} {
+		e := &Exec{Target: p.Pid, Namespaces: allNamespaces, Process: docker("true").Process}
+		c.change(e)
+		x, err := StartExec(e)
+		if err == nil {
+			wait(t, x)
+			if strings.HasSuffix(c.text, ": ") {
+				continue // the path has a meaning inside, too
+			}
+			t.Errorf("%s: no error", c.text)
+			continue
+		}
+		start, ok := errors.AsType[*StartError](err)
+		if !ok || !strings.HasPrefix(err.Error(), c.text) || start.ExitCode() != c.code {
+			t.Errorf("%v (%d), want %s (%d)", err, start.ExitCode(), c.text, c.code)
+		}
+	}
+}
+
+// TestExecHostileTerminal puts something else in the place of devpts.
+func TestExecHostileTerminal(t *testing.T) {
+	spec := docker("sleep", "1000")
+	spec.Mounts = append(spec.Mounts, specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/dev/pts"})
+	p := running(t, spec, busybox(t))
+	out, _ := execOutput(t, &Exec{Target: p.Pid, Namespaces: allNamespaces, Process: docker("sh", "-c", "echo x > /dev/pts/ptmx; echo done").Process})
+	if out != "done\n" {
+		t.Error(out)
+	}
+	process := docker("true").Process
+	process.Terminal = true
+	x, err := StartExec(&Exec{Target: p.Pid, Namespaces: allNamespaces, Process: process})
+	if err == nil {
+		x.Console.Close()
+		wait(t, x)
+		t.Fatal("a plain file was taken for a terminal")
+	}
+	if !strings.Contains(err.Error(), "open terminal /dev/pts/ptmx") {
+		t.Error(err)
+	}
+}
+
+func TestExecIntoUserNamespace(t *testing.T) {
+	spec := docker("sleep", "1000")
+	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace}, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	spec.Linux.GIDMappings = spec.Linux.UIDMappings
+	p := running(t, spec, busybox(t))
+	all := append([]specs.LinuxNamespaceType{specs.UserNamespace, specs.CgroupNamespace}, allNamespaces...)
+	out, code := execOutput(t, &Exec{Target: p.Pid, Namespaces: all, Process: docker("sh", "-c", "id -u; cat /proc/self/uid_map; for n in user pid mnt cgroup; do readlink /proc/self/ns/$n; done").Process})
+	if code != 0 || !strings.HasPrefix(out, "0\n         0     100000      65536\n") {
+		t.Errorf("%d: %s", code, out)
+	}
+	for i, n := range []string{"user", "pid", "mnt", "cgroup"} {
+		want, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", p.Pid, n))
+		must(t, err)
+		if got := strings.Split(out, "\n")[i+2]; got != want {
+			t.Errorf("%s: %s, want %s", n, got, want)
 		}
 	}
 }

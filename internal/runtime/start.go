@@ -145,6 +145,9 @@ func stdio(files [3]*os.File) [3]int {
 		fds[i] = -1
 		if f != nil && !isNull(f) {
 			fds[i] = int(f.Fd())
+			// Programs expect blocking streams; a pipe of Go's is not. That only a
+			// socket or pipe can be so makes a failure meaningless.
+			_ = unix.SetNonblock(fds[i], false)
 		}
 	}
 	return fds

@@ -188,6 +188,7 @@ var openBits = []program.Bit{
 	{Value: unix.O_CREAT, Name: "O_CREAT"}, {Value: unix.O_EXCL, Name: "O_EXCL"},
 	{Value: unix.O_NOFOLLOW, Name: "O_NOFOLLOW"}, {Value: unix.O_WRONLY, Name: "O_WRONLY"},
 	{Value: unix.O_RDWR, Name: "O_RDWR"}, {Value: unix.O_NOCTTY, Name: "O_NOCTTY"},
+	{Value: unix.O_NONBLOCK, Name: "O_NONBLOCK"},
 }
 
 var resolveBits = []program.Bit{

@@ -132,7 +132,7 @@ func (b *builder) prepareTerminal() error {
 	}
 	b.Step("open terminal", "")
 	b.res.Console, b.res.HasConsole = b.FD("console"), true
-	b.Call(unix.SYS_OPENAT, program.R(pts.fd), program.Str("ptmx"), program.Flag(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, "O_RDWR|O_NOCTTY")).Into(b.res.Console)
+	b.Call(unix.SYS_OPENAT, program.R(pts.fd), program.Str("ptmx"), program.Flag(unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, "O_RDWR|O_NOCTTY|O_NONBLOCK")).Into(b.res.Console)
 	b.terminal()
 	return nil
 }

@@ -85,7 +85,7 @@ func (b *builder) execTerminal() error {
 	b.Call(unix.SYS_FSTATFS, program.R(pts), program.Mem(b.fsbuf, "statfs"))
 	b.Check("on devpts", (*uint64)(unsafe.Pointer(&b.fsbuf.Type)), ^uint64(0), unix.DEVPTS_SUPER_MAGIC, unix.ENODEV)
 	b.res.Console, b.res.HasConsole = b.FD("console"), true
-	b.open(program.R(pts), "ptmx", unix.O_RDWR|unix.O_NOCTTY, 0,
+	b.open(program.R(pts), "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0,
 		unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV).Into(b.res.Console)
 	b.terminal()
 	return nil
