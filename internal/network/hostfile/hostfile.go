@@ -96,7 +96,8 @@ func ParseExtra(line string, gateway netip.Addr) (name string, addr netip.Addr, 
 type Resolver struct {
 	Servers         []netip.Addr
 	Search, Options []string
-	// Local keeps servers on loopback addresses: the container shares the host's loopback.
+	// Local keeps servers that only the host's own network reaches: those on
+	// loopback addresses and, as containers have no other, those of IPv6.
 	Local bool
 }
 
@@ -171,7 +172,7 @@ func hostResolver(local bool) (conf resolvConf, usable []netip.Addr, err error) 
 			conf = read
 		}
 		for _, s := range read.servers {
-			if local || !s.IsLoopback() {
+			if local || (s.Is4() && !s.IsLoopback()) {
 				usable = append(usable, s)
 			}
 		}

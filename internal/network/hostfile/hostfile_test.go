@@ -21,11 +21,11 @@ func TestResolv(t *testing.T) {
 		want          string
 	}{
 		"the host's": {first: "# c\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch a b\noptions x y\n",
-			want: "nameserver 192.0.2.1\nnameserver fe80::1%eth0\nsearch a b\noptions x y\n"},
+			want: "nameserver 192.0.2.1\nsearch a b\noptions x y\n"},
 		"a stub on loopback": {first: "nameserver 127.0.0.53\nsearch stub\n", second: "nameserver 192.0.2.2\nsearch real\n",
 			want: "nameserver 192.0.2.2\nsearch real\n"},
 		"nothing usable":     {first: "nameserver 127.0.0.1\n", want: "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"},
-		"loopback is shared": {first: "nameserver 127.0.0.1\n", r: Resolver{Local: true}, want: "nameserver 127.0.0.1\n"},
+		"loopback is shared": {first: "nameserver 127.0.0.1\nnameserver ::1\n", r: Resolver{Local: true}, want: "nameserver 127.0.0.1\nnameserver ::1\n"},
 		"overridden": {first: "nameserver 192.0.2.1\nsearch a\noptions x\n",
 			r:    Resolver{Servers: []netip.Addr{addr("192.0.2.9")}, Search: []string{"."}, Options: []string{"ndots:1"}},
 			want: "nameserver 192.0.2.9\noptions ndots:1\n"},
