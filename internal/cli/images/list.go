@@ -26,7 +26,7 @@ var listTable = format.Table{
 		"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE",
 		"Containers": "CONTAINERS", "VirtualSize": "SIZE", "SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE",
 	},
-	Shrink: []string{"Repository", "Tag"},
+	Shrink: []string{"Repository", "Tag", "CreatedSince"},
 }
 
 func newList(app *cli.App) *cobra.Command {
