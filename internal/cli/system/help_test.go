@@ -116,7 +116,8 @@ func TestFlagsAsDocker(t *testing.T) {
 				t.Errorf("%s --%s is not in docker's help", path, flag.Name)
 			}
 		})
-	}	if compared < 100 {
+	}
+	if compared < 100 {
 		t.Errorf("only %d flags were compared: docker's help has another form", compared)
 	}
 }
