@@ -54,7 +54,7 @@ func (h *Host) FindBridge(name string) (*Bridge, error) {
 		return nil, fmt.Errorf("%s is a %s, not a bridge: choose another bridge name", name, l.Type())
 	}
 	b := &Bridge{Name: name, Index: l.Attrs().Index, MTU: l.Attrs().MTU}
-	addrs, err := nl.AddrList(l, netlink.FAMILY_V4)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return nl.AddrList(l, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("addresses of %s: %w", name, err)
 	}
@@ -114,6 +114,22 @@ func (h *Host) EnsureBridge(want Bridge) (*Bridge, error) {
 	})
 }
 
+// dump repeats a listing that others changed while it was made, as long as that
+// is likely to help. The last attempt counts as it is: what it lacks came or went
+// just then.
+func dump[T any](list func() ([]T, error)) ([]T, error) {
+	for range 20 {
+		if all, err := list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	all, err := list()
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		err = nil
+	}
+	return all, err
+}
+
 // Members lists the names of the links on the bridge.
 func (h *Host) Members(bridge int) ([]string, error) {
 	nl, err := h.Handle()
@@ -121,7 +137,7 @@ func (h *Host) Members(bridge int) ([]string, error) {
 		return nil, err
 	}
 	defer nl.Close()
-	links, err := nl.LinkList()
+	links, err := dump(nl.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -143,7 +159,7 @@ func (h *Host) Occupied(except string) (taken []netip.Prefix, mtu int, err error
 		return nil, 0, err
 	}
 	defer nl.Close()
-	links, err := nl.LinkList()
+	links, err := dump(nl.LinkList)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list links: %w", err)
 	}
@@ -152,7 +168,7 @@ func (h *Host) Occupied(except string) (taken []netip.Prefix, mtu int, err error
 		byIndex[l.Attrs().Index] = l
 	}
 	skip := func(index int) bool { l := byIndex[index]; return l != nil && l.Attrs().Name == except }
-	addrs, err := nl.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return nl.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, 0, fmt.Errorf("list addresses: %w", err)
 	}
@@ -161,7 +177,7 @@ func (h *Host) Occupied(except string) (taken []netip.Prefix, mtu int, err error
 			taken = append(taken, p.Masked())
 		}
 	}
-	routes, err := nl.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := dump(func() ([]netlink.Route, error) { return nl.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, 0, fmt.Errorf("list routes: %w", err)
 	}
