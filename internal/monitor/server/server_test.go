@@ -460,8 +460,19 @@ func TestTwoDaemonsAtOnceGetTheSameMonitor(t *testing.T) {
 	}
 }
 
+// descriptors counts what the monitor has open.
+func descriptors(t *testing.T, c *monitor.Client) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
 func TestManyStartsInFlight(t *testing.T) {
-	c, _ := dial(t)
+	c, dir := dial(t)
+	before := descriptors(t, c)
 	const n = 200
 	var wg sync.WaitGroup
 	for i := range n {
@@ -480,6 +491,54 @@ func TestManyStartsInFlight(t *testing.T) {
 		if err := c.Forget(t.Context(), e.ID); err != nil {
 			t.Error(err)
 		}
+	}
+	if after := descriptors(t, c); after != before {
+		t.Errorf("the monitor has %d descriptors open, %d before", after, before)
+	}
+	if entries, _ := os.ReadDir(filepath.Join(dir, "exits")); len(entries) != 0 {
+		t.Errorf("records left: %v", entries)
+	}
+}
+
+func TestStreamsThatNobodyWaitsAtAnyMoreAreGivenUp(t *testing.T) {
+	c, _ := dial(t)
+	before := descriptors(t, c)
+	for _, cfg := range []monitor.Stdio{{}, {OpenStdin: true}, {OpenStdin: true, StdinOnce: true}, {Terminal: true}} {
+		one, two := attach(t, c, "never", cfg), attach(t, c, "never", cfg)
+		_ = one.Close()
+		_ = two.Close()
+	}
+	for deadline := time.Now().Add(5 * time.Second); descriptors(t, c) != before; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the monitor has %d descriptors open, %d before", descriptors(t, c), before)
+		}
+	}
+}
+
+func TestDialSaysWhatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	opt := options(dir)
+	opt.Binary = filepath.Join(dir, "missing")
+	if _, err := monitor.Dial(t.Context(), opt); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), opt.Binary) {
+		t.Errorf("no program: %v", err)
+	}
+	opt.Binary = "/bin/false"
+	if _, err := monitor.Dial(t.Context(), opt); !errdefs.IsUnavailable(err) {
+		t.Errorf("a program that ends at once: %v", err)
+	}
+	opt.Socket = filepath.Join(dir, strings.Repeat("x", 120))
+	if _, err := monitor.Dial(t.Context(), opt); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("a path that does not fit: %v", err)
+	}
+	c := redial(t, dir) // and all that is in nobody's way
+	if err := c.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "m.sock")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("socket after shutdown: %v", err)
+	}
+	if _, err := c.List(t.Context()); !errdefs.IsUnavailable(err) {
+		t.Errorf("after shutdown: %v", err)
 	}
 }
 
