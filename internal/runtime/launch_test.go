@@ -65,7 +65,7 @@ func TestHiddenPaths(t *testing.T) {
 		mkdir /sys/fs/x 2>/dev/null || echo sysfs-ro
 		touch /sys/firmware/x 2>/dev/null || echo mask-ro
 		touch /x 2>/dev/null || echo root-ro; touch /dev/x && echo dev-rw
-		stat -c %n:%A:%t:%T /dev/null /dev/tty`, func(l *Launch) { l.Spec.Root = &specs.Root{Readonly: true} })
+		stat -c %n:%A:%t:%T /dev/null /dev/tty`, func(l *Launch) { l.Spec.Root, l.Spec.Process.Cwd = &specs.Root{Readonly: true}, "/made/before" })
 	expect(t, out, "0", "sys-ro", "sysrq-ro", "sysfs-ro", "mask-ro", "root-ro", "dev-rw", "/dev/null:crw-rw-rw-:1:3", "/dev/tty:crw-rw-rw-:5:0")
 }
 
@@ -406,6 +406,43 @@ func TestMissingPrivilegeIsAWarning(t *testing.T) {
 	wait(t, p)
 	if len(p.Warnings) != 2 {
 		t.Errorf("warnings: %q", p.Warnings)
+	}
+}
+
+func TestMissingBindSource(t *testing.T) {
+	l := &Launch{Spec: docker("true"), Rootfs: overlayOn(t, busybox(t))}
+	l.Spec.Mounts = append(l.Spec.Mounts, specs.Mount{Type: "bind", Source: "/no/such/source", Destination: "/data"})
+	_, err := Start(l)
+	if err == nil || err.Error() != "bind /no/such/source at /data: no such file or directory" {
+		t.Error(err)
+	}
+}
+
+// TestBindPropagation mounts below a bind source while the container runs.
+func TestBindPropagation(t *testing.T) {
+	dir := busybox(t)
+	for propagation, want := range map[string]bool{"rprivate": false, "rslave": true, "rshared": true} {
+		src := t.TempDir()
+		must(t, os.Mkdir(filepath.Join(src, "sub"), 0o755))
+		must(t, unix.Mount(src, src, "", unix.MS_BIND, ""))
+		must(t, unix.Mount("", src, "", unix.MS_SHARED, ""))
+		spec := docker("sleep", "1000")
+		spec.Mounts = append(spec.Mounts, specs.Mount{Type: "bind", Source: src, Destination: "/data", Options: []string{"rbind", propagation}})
+		p, err := Start(&Launch{Spec: spec, Rootfs: overlayOn(t, dir)})
+		if err == nil {
+			must(t, unix.Mount("tmpfs", src+"/sub", "tmpfs", 0, ""))
+			mounts, readErr := os.ReadFile(fmt.Sprintf("/proc/%d/mounts", p.Pid))
+			must(t, readErr)
+			if got := strings.Contains(string(mounts), " /data/sub "); got != want {
+				t.Errorf("%s: a new mount is seen: %v, want %v", propagation, got, want)
+			}
+			must(t, unix.Unmount(src+"/sub", 0))
+			_ = unix.PidfdSendSignal(int(p.PidFD.Fd()), unix.SIGKILL, nil, 0)
+			wait(t, p)
+		} else {
+			t.Error(err)
+		}
+		must(t, unix.Unmount(src, unix.MNT_DETACH))
 	}
 }
 

@@ -2,14 +2,19 @@ package runtime
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/cgroup"
+	"hoy/internal/runtime/seccomp"
 )
 
 // dockerCaps is what Docker grants by default.
@@ -135,13 +140,48 @@ func output(tb testing.TB, l *Launch) (string, int) {
 	return b.String(), wait(tb, p)
 }
 
-func TestStart(t *testing.T) {
+func TestExitCode(t *testing.T) {
 	dir := busybox(t)
-	out, code := output(t, &Launch{ID: "x", Spec: docker("sh", "-c", "id; hostname; cat /proc/1/status; mount; ls -l /dev /proc/self/fd; pwd; env; exit 7"), Rootfs: overlayOn(t, dir)})
-	t.Log(out)
-	if code != 7 {
-		t.Errorf("exit code %d, want 7", code)
+	for script, want := range map[string]int{"exit 0": 0, "exit 7": 7,
+		// PID 1 gets no signal of its own namespace that it has no handler for.
+		"kill -9 $$": 0} {
+		if _, code := output(t, &Launch{Spec: docker("sh", "-c", script), Rootfs: overlayOn(t, dir)}); code != want {
+			t.Errorf("%s: exit code %d, want %d", script, code, want)
+		}
 	}
+}
+
+// BenchmarkStartEverything is a start as the daemon asks for it: with filter,
+// cgroup and reaped end.
+func BenchmarkStartEverything(b *testing.B) {
+	dir := busybox(b)
+	root := overlayOn(b, dir)
+	profile, err := seccomp.Default(dockerCaps)
+	must(b, err)
+	filter, err := seccomp.Compile(profile)
+	must(b, err)
+	m, err := cgroup.New(fmt.Sprintf("/hoybench-%d", os.Getpid()))
+	must(b, err)
+	g, err := m.Create("c", &specs.LinuxResources{})
+	must(b, err)
+	procs := g.Procs()
+	defer func() {
+		must(b, g.Remove())
+		for _, file := range procs {
+			_ = os.Remove(filepath.Dir(filepath.Dir(file)))
+		}
+	}()
+	var start time.Duration
+	for b.Loop() {
+		from := time.Now()
+		p, err := Start(&Launch{Spec: docker("true"), Rootfs: root, Seccomp: filter, CgroupProcs: procs})
+		must(b, err)
+		start += time.Since(from)
+		if code := wait(b, p); code != 0 {
+			b.Fatal(code)
+		}
+	}
+	b.ReportMetric(float64(start.Microseconds())/float64(b.N)/1000, "ms/start")
 }
 
 func BenchmarkStartTrue(b *testing.B) {

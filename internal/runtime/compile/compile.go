@@ -98,7 +98,7 @@ func Start(in Input, text bool) (*Result, error) {
 	steps := []func() error{
 		b.check, b.checkDevices, b.namespaces, b.cgroups, b.prepareMounts, b.prepareMask, b.prepareTerminal,
 		b.enter, b.placeMounts, b.sysctls, b.console, b.hidePaths, b.leaveHost,
-		b.stdio, b.hostname, b.workdir, b.identity, b.command,
+		b.stdio, b.hostname, b.workdir, b.readonlyRoot, b.identity, b.command,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -139,6 +139,8 @@ func (b *builder) check() error {
 		return fmt.Errorf("OCI hooks are not supported by the built-in runtime; choose another with --runtime")
 	case b.proc.SelinuxLabel != "" || b.lin.MountLabel != "":
 		return fmt.Errorf("SELinux labels are not supported by the built-in runtime; choose another with --runtime")
+	case b.proc.ApparmorProfile != "" && b.proc.ApparmorProfile != "unconfined":
+		return fmt.Errorf("AppArmor profiles are not supported by the built-in runtime; choose another with --runtime")
 	case b.lin.IntelRdt != nil:
 		return fmt.Errorf("Intel RDT is not supported by the built-in runtime; choose another with --runtime")
 	}

@@ -73,7 +73,11 @@ func (b *builder) prepareMounts() error {
 
 func (b *builder) prepare(m *mount) error {
 	m.fd = b.FD("mnt:" + m.dest)
-	b.Step("prepare mount", m.dest)
+	if m.opt.bind {
+		b.Step("bind", m.source+" at "+m.dest)
+	} else {
+		b.Step("prepare mount", m.dest)
+	}
 	switch {
 	case m.opt.bind:
 		b.cloneTree(m.fd, m.source, m.opt)

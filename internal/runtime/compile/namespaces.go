@@ -174,6 +174,11 @@ func (b *builder) leaveHost() error {
 	case flags&(unix.MS_SHARED|unix.MS_UNBINDABLE) != 0:
 		b.Call(unix.SYS_MOUNT, program.Num(0), program.Str("/"), program.Num(0), program.Flag(flags, strings.ToUpper(b.lin.RootfsPropagation)), program.Num(0))
 	}
+	return nil
+}
+
+// readonlyRoot comes after the last thing that is made in the root file system.
+func (b *builder) readonlyRoot() error {
 	if b.spec.Root != nil && b.spec.Root.Readonly {
 		b.Step("make root file system read-only", "")
 		b.setattr(program.CWD(), "/", 0, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
