@@ -353,11 +353,7 @@ func (t *Table) Destroy() error {
 // is forwarded unless a rule of theirs accepts it. What they drop, no rule of
 // ours can let through.
 func (t *Table) Blockers() ([]string, error) {
-	c, err := t.conn()
-	if err != nil {
-		return nil, err
-	}
-	chains, err := c.ListChains()
+	chains, err := list(t, (*nftables.Conn).ListChains)
 	if err != nil {
 		return nil, fmt.Errorf("list firewall chains: %w", err)
 	}

@@ -71,12 +71,9 @@ func tellsOfDeletion(b []byte) bool {
 // repair makes the table again from state where it is not there. Our own
 // replacing of the table is news of a deletion too, hence the look.
 func (t *Table) repair(state map[key]Forward) {
-	c, err := t.conn()
-	if err != nil {
-		t.opt.Log.Error("cannot look at the firewall table", "table", t.opt.Table, "error", err)
-		return
-	}
-	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	tables, err := list(t, func(c *nftables.Conn) ([]*nftables.Table, error) {
+		return c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	})
 	if err != nil {
 		t.opt.Log.Error("cannot look at the firewall table", "table", t.opt.Table, "error", err)
 		return
@@ -90,6 +87,20 @@ func (t *Table) repair(state map[key]Forward) {
 	if err := t.rebuild(state); err != nil {
 		t.opt.Log.Error("cannot make the firewall table again; published ports do not answer", "table", t.opt.Table, "error", err)
 	}
+}
+
+// list repeats a listing that others changed while it was made.
+func list[T any](t *Table, get func(*nftables.Conn) ([]T, error)) (all []T, err error) {
+	for range 20 {
+		c, err := t.conn()
+		if err != nil {
+			return nil, err
+		}
+		if all, err = get(c); !errors.Is(err, unix.EINTR) {
+			return all, err
+		}
+	}
+	return nil, fmt.Errorf("the rules change too fast to be listed: %w", unix.EINTR)
 }
 
 // watchIn runs watch in the table's namespace.

@@ -19,8 +19,10 @@ var Pools = func() []netip.Prefix {
 		pools = append(pools, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, second, 240, 0}), 20))
 	}
 	pools = append(pools, netip.MustParsePrefix("192.168.240.0/20"))
-	for second := byte(255); second >= 240; second-- {
-		pools = append(pools, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, second, 240, 0}), 20))
+	for third := 240; third >= 0; third -= 16 {
+		for second := byte(255); second >= 200; second-- {
+			pools = append(pools, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, second, byte(third), 0}), 20))
+		}
 	}
 	return pools
 }()

@@ -95,6 +95,11 @@ func (h *Host) EnsureBridge(want Bridge) (*Bridge, error) {
 		if found == nil {
 			return nil, fmt.Errorf("bridge %s vanished while it was made", want.Name)
 		}
+		// Set again by itself it stays: else it follows the links that join.
+		attrs.Index = found.Index
+		if err := nl.LinkSetMTU(&netlink.Bridge{LinkAttrs: attrs}, want.MTU); err != nil {
+			return nil, fmt.Errorf("set the MTU of %s to %d: %w", want.Name, want.MTU, err)
+		}
 	}
 	attrs.Index = found.Index
 	l := &netlink.Bridge{LinkAttrs: attrs}
