@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/jsonstream"
-	"golang.org/x/term"
+	"github.com/moby/term"
 )
 
 const (
@@ -39,8 +39,8 @@ func heightOf(out io.Writer) func() int {
 		return func() int { return unknownHeight }
 	}
 	return func() int {
-		if _, h, err := term.GetSize(int(f.FD())); err == nil && h > 0 {
-			return h
+		if size, err := term.GetWinsize(f.FD()); err == nil && size.Height > 0 {
+			return int(size.Height)
 		}
 		return unknownHeight
 	}

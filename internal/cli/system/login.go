@@ -12,8 +12,8 @@ import (
 
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/client"
+	"github.com/moby/term"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"hoy/internal/cli"
 	"hoy/internal/cli/auth"
@@ -161,10 +161,8 @@ func prompt(cmd *cobra.Command, app *cli.App, login *registry.AuthConfig, user s
 			fmt.Fprintln(app.Out, "Log in with your Docker ID or email address to push and pull images from Docker Hub.")
 		}
 		fmt.Fprint(app.Out, "Username: ")
-		line, err := answer(cmd, func() (string, error) {
-			return bufio.NewReader(io.LimitReader(app.In, maxPassword)).ReadString('\n')
-		})
-		if err != nil && !errors.Is(err, io.EOF) {
+		line, err := answer(cmd, app)
+		if err != nil {
 			return err
 		}
 		if login.Username = strings.TrimSpace(line); login.Username == "" {
@@ -174,19 +172,8 @@ func prompt(cmd *cobra.Command, app *cli.App, login *registry.AuthConfig, user s
 	if login.Password != "" {
 		return nil
 	}
-	fmt.Fprint(app.Out, "Password: ")
-	state, err := term.GetState(int(app.In.FD()))
+	password, err := hidden(cmd, app, "Password: ")
 	if err != nil {
-		return err
-	}
-	// A signal must not leave the terminal without echo.
-	defer func() { _ = term.Restore(int(app.In.FD()), state) }()
-	password, err := answer(cmd, func() (string, error) {
-		text, err := term.ReadPassword(int(app.In.FD()))
-		return string(text), err
-	})
-	fmt.Fprintln(app.Out)
-	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if login.Password = password; password == "" {
@@ -198,16 +185,37 @@ func prompt(cmd *cobra.Command, app *cli.App, login *registry.AuthConfig, user s
 // exitInterrupted is what shells give for a program that Ctrl-C ended.
 const exitInterrupted = 130
 
-// answer waits for a person or for a signal that ends the verb.
-func answer(cmd *cobra.Command, read func() (string, error)) (string, error) {
+// hidden asks a question whose answer is not echoed, from before the question
+// appears. A signal does not leave the terminal without echo.
+func hidden(cmd *cobra.Command, app *cli.App, question string) (string, error) {
+	state, err := term.SaveState(app.In.FD())
+	if err == nil {
+		err = term.DisableEcho(app.In.FD(), state)
+	}
+	if err != nil {
+		return "", fmt.Errorf("turn off the terminal's echo: %w", err)
+	}
+	defer func() { _ = term.RestoreTerminal(app.In.FD(), state) }()
+	fmt.Fprint(app.Out, question)
+	text, err := answer(cmd, app)
+	fmt.Fprintln(app.Out)
+	return text, err
+}
+
+// answer waits for a person's line or for a signal that ends the verb. The end
+// of the input is an empty line.
+func answer(cmd *cobra.Command, app *cli.App) (string, error) {
 	type result struct {
 		text string
 		err  error
 	}
 	got := make(chan result, 1)
 	go func() {
-		text, err := read()
-		got <- result{text, err}
+		text, err := bufio.NewReader(io.LimitReader(app.In, maxPassword)).ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		got <- result{strings.TrimRight(text, "\r\n"), err}
 	}()
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
