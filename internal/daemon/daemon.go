@@ -55,6 +55,9 @@ type Daemon struct {
 	monitor    *monitor.Client
 	cgroups    cgroup.Manager
 	containers *container.Service
+	// idle is set while closing where no container runs: then what the engine
+	// has in the kernel goes with it.
+	idle bool
 }
 
 // Run is the daemon's whole life; it returns when ctx ends or what it stands
@@ -142,6 +145,7 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	if d.cgroups, err = cgroup.New(cfg.CgroupParent); err != nil {
 		return err
 	}
+	back.Push("clear cgroups", func(context.Context) error { return d.cgroups.Clear() })
 	d.volumes, err = volume.Open(volume.Options{
 		Root: filepath.Join(cfg.DataRoot, "volumes"), Store: d.db, Events: d.events.Publish, Log: d.log,
 	})
@@ -163,7 +167,7 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	if err != nil {
 		return err
 	}
-	back.Push("close networks", func(context.Context) error { return d.networks.Close() })
+	back.Push("close networks", func(context.Context) error { return d.leaveNetworks() })
 	d.monitor, err = monitor.Dial(ctx, monitor.Options{
 		Socket: filepath.Join(cfg.ExecRoot, "monitor.sock"), ExecRoot: cfg.ExecRoot, Binary: d.runtime, Log: d.log,
 	})
@@ -211,10 +215,19 @@ func (d *Daemon) leaveMonitor(ctx context.Context) error {
 	defer cancel()
 	err := d.monitor.Shutdown(ctx)
 	if err == nil {
+		d.idle = true
 		return nil // its end closed the connection
 	}
 	d.log.Debug("the monitor stays", "why", err)
 	return d.monitor.Close()
+}
+
+// leaveNetworks takes bridge and rules away where nothing runs, else leaves them to the containers.
+func (d *Daemon) leaveNetworks() error {
+	if d.idle {
+		return d.networks.Destroy()
+	}
+	return d.networks.Close()
 }
 
 // findRuntime finds hoy-run: where the configuration says, beside this binary, or in the path.

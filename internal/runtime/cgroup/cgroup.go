@@ -18,6 +18,7 @@ import (
 	_ "github.com/opencontainers/cgroups/devices"
 	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Manager makes and finds the groups below one parent.
@@ -29,6 +30,8 @@ type Manager interface {
 	Open(id string) (Group, error)
 	// List gives the ids that have a group in any hierarchy.
 	List() ([]string, error)
+	// Clear removes the parent itself, where no group is left below it.
+	Clear() error
 	// Driver is how groups are made: "cgroupfs".
 	Driver() string
 	// Version is "1" (also for a hybrid machine) or "2".
@@ -130,6 +133,17 @@ func (g *groups) List() ([]string, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+func (g *groups) Clear() error {
+	var errs []error
+	for _, dir := range g.roots {
+		// A directory with a group below is busy and stays.
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (g *groups) Open(id string) (Group, error) {
