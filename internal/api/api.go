@@ -97,6 +97,10 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	head.Set("Api-Version", version.API)
 	head.Set("Ostype", runtime.GOOS)
 	head.Set("Docker-Experimental", "false")
+	if fromPage(r) {
+		edge.Fail(w, errdefs.ErrPermissionDenied.WithMessage("requests of web pages are not served without TLS"))
+		return
+	}
 	minor, path, err := split(r.URL.Path)
 	if err == nil {
 		_, err = url.ParseQuery(r.URL.RawQuery)
@@ -116,6 +120,14 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		r.URL = &u
 	}
 	h.mux.ServeHTTP(w, r)
+}
+
+// fromPage says whether a browser sends this for a web page over plain TCP:
+// any page can reach the loopback address of whoever looks at it.
+func fromPage(r *http.Request) bool {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	_, tcp := local.(*net.TCPAddr)
+	return tcp && r.TLS == nil && r.Header.Get("Origin") != ""
 }
 
 // split takes a version prefix off a path: "/v1.41/info" is 41, "/info".

@@ -22,6 +22,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
+	"golang.org/x/net/websocket"
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/filter"
@@ -515,5 +516,50 @@ func TestExecThatCannotRunTellsOnItsStream(t *testing.T) {
 	rest, err := io.ReadAll(st.Reader)
 	if want := frame(1, failedStart{}.Error()+"\r\n"); err != nil || string(rest) != want {
 		t.Errorf("got %q, %v; want %q", rest, err, want)
+	}
+}
+
+func TestWebPagesAreRefusedOnPlainTCP(t *testing.T) {
+	s := httptest.NewServer(newFixture())
+	defer s.Close()
+	for origin, want := range map[string]int{"": 204, "http://evil.example": 403} {
+		r, _ := http.NewRequest("POST", s.URL+"/containers/web/start", nil)
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("origin %q: %d, want %d", origin, answer.StatusCode, want)
+		}
+	}
+}
+
+func TestWebsocketAttach(t *testing.T) {
+	f := newFixture()
+	f.containers.process = echo
+	path := serveUnix(t, f)
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := websocket.NewConfig("ws://x/v1.45/containers/web/attach/ws?stdin=1&stdout=1&stderr=1", "http://x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws, err := websocket.NewClient(cfg, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.Close()
+	_ = ws.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(ws, "hello\n")
+	got := make([]byte, 64)
+	n, err := ws.Read(got)
+	if err != nil || string(got[:n]) != "HELLO\n" {
+		t.Errorf("%q, %v", got[:n], err)
 	}
 }

@@ -43,7 +43,7 @@ func Open(address string, opt Options) ([]net.Listener, error) {
 		l, err := openTCP(rest, opt)
 		return single(l, err)
 	case "fd":
-		return inherited(strings.TrimSuffix(rest, "*"))
+		return inherited(strings.TrimSuffix(rest, "*"), opt)
 	default:
 		return nil, fmt.Errorf("invalid host %q: %s:// is not supported; use unix://, tcp:// or fd://", address, scheme)
 	}
@@ -72,16 +72,32 @@ func openTCP(hostPort string, opt Options) (net.Listener, error) {
 		host = "127.0.0.1"
 	}
 	if opt.TLS == nil && !opt.InsecureTCP && !loopback(host) {
-		return nil, fmt.Errorf("refusing to serve tcp://%s without TLS: whoever reaches it is root on this machine; use --tlsverify with --tlscacert, --tlscert and --tlskey, or 127.0.0.1, or a unix socket through ssh; --allow-insecure-tcp serves it nevertheless", net.JoinHostPort(host, port))
+		return nil, plainRefusal(net.JoinHostPort(host, port))
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if err != nil {
 		return nil, fmt.Errorf("listen on tcp://%s: %w", net.JoinHostPort(host, port), err)
 	}
-	if opt.TLS != nil {
+	return guard(l, opt)
+}
+
+// guard puts TLS on a TCP listener; without, only this machine may reach it.
+func guard(l net.Listener, opt Options) (net.Listener, error) {
+	addr, ok := l.Addr().(*net.TCPAddr)
+	switch {
+	case !ok:
+		return l, nil
+	case opt.TLS != nil:
 		return tls.NewListener(l, opt.TLS), nil
+	case !opt.InsecureTCP && !addr.IP.IsLoopback():
+		_ = l.Close()
+		return nil, plainRefusal(addr.String())
 	}
 	return l, nil
+}
+
+func plainRefusal(address string) error {
+	return fmt.Errorf("refusing to serve tcp://%s without TLS: whoever reaches it is root on this machine; use --tlsverify with --tlscacert, --tlscert and --tlskey, or 127.0.0.1, or a unix socket through ssh; --allow-insecure-tcp serves it nevertheless", address)
 }
 
 // loopback says whether only this machine reaches host. A name must mean
@@ -174,7 +190,7 @@ func removeStale(path string) error {
 // firstInherited is where systemd's sockets begin, see sd_listen_fds(3).
 const firstInherited = 3
 
-func inherited(name string) ([]net.Listener, error) {
+func inherited(name string, opt Options) ([]net.Listener, error) {
 	if pid, err := strconv.Atoi(os.Getenv("LISTEN_PID")); err != nil || pid != os.Getpid() {
 		return nil, errors.New("listen on fd://: no sockets were handed over; start this from a systemd .socket unit, or use another host")
 	}
@@ -191,6 +207,9 @@ func inherited(name string) ([]net.Listener, error) {
 		_ = f.Close()
 		if err != nil {
 			return nil, fmt.Errorf("listen on fd://%s: %w", name, err)
+		}
+		if l, err = guard(l, opt); err != nil {
+			return nil, err
 		}
 		all = append(all, l)
 	}
