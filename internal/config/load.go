@@ -142,10 +142,10 @@ func explain(data []byte, err error) error {
 
 // describe is an unknown key with the known one that it is nearest to.
 func describe(key string) string {
-	best, distance := "", 1+len(key)/3
+	best, distance := "", 1+len(key)/4
 	for _, o := range options {
 		for _, known := range []string{o.key, o.flag} {
-			if d := editDistance(key, known); known != "" && o.key != "" && d <= distance {
+			if d := editDistance(key, known); len(known) > distance && o.key != "" && d < len(key) && d <= distance {
 				best, distance = o.key, d
 			}
 		}
