@@ -12,8 +12,8 @@ func Commands(app *cli.App) []*cobra.Command {
 	list, remove := newList(app), newRemove(app)
 	list.Use, list.Aliases = "images [OPTIONS] [REPOSITORY[:TAG]]", nil
 	remove.Use, remove.Aliases = "rmi [OPTIONS] IMAGE [IMAGE...]", nil
-	all := cli.Common(list, newPull(app), newPush(app), newSearch(app))
-	all = append(all, remove, newTag(app), newHistory(app), newImport(app), newLoad(app), newSave(app), newBuild())
+	all := cli.Common(list, newPull(app), newPush(app))
+	all = append(all, remove, newSearch(app), newTag(app), newHistory(app), newImport(app), newLoad(app), newSave(app), newBuild())
 	for _, cmd := range all {
 		name := cmd.Name()
 		switch name {
