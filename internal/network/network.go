@@ -236,8 +236,9 @@ func (s *Service) warnOfBlockers() {
 
 // remedy is what an administrator runs so that another firewall lets the bridge's packets pass.
 func remedy(chain, bridge string) string {
-	if chain == "ip filter FORWARD" { // the one that iptables manages
-		return fmt.Sprintf("iptables -I FORWARD -i %[1]s -j ACCEPT; iptables -I FORWARD -o %[1]s -m conntrack --ctstate DNAT,ESTABLISHED,RELATED -j ACCEPT (beside Docker, in its chain DOCKER-USER)", bridge)
+	command := map[string]string{"ip filter FORWARD": "iptables", firewall.LegacyChain: "iptables-legacy"}[chain]
+	if command != "" {
+		return fmt.Sprintf("%[1]s -I FORWARD -i %[2]s -j ACCEPT; %[1]s -I FORWARD -o %[2]s -m conntrack --ctstate DNAT,ESTABLISHED,RELATED -j ACCEPT (beside Docker, in its chain DOCKER-USER)", command, bridge)
 	}
 	return fmt.Sprintf("nft insert rule %[1]s iifname %[2]s accept; nft insert rule %[1]s oifname %[2]s ct state established,related accept; nft insert rule %[1]s oifname %[2]s ct status dnat accept", chain, bridge)
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -650,6 +651,30 @@ func TestWarnsOfFirewallsThatDrop(t *testing.T) {
 	w.service(func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&out, nil)) })
 	if !strings.Contains(out.String(), "ip filter FORWARD") {
 		t.Errorf("no warning: %s", out.String())
+	}
+}
+
+func TestWarnsOfLegacyFirewall(t *testing.T) {
+	command, err := exec.LookPath("iptables-legacy")
+	if err != nil {
+		t.Skip("needs iptables-legacy to set a policy with")
+	}
+	w := newWorld(t)
+	warned := func() bool {
+		var out bytes.Buffer
+		s := w.service(func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&out, nil)) })
+		if err := s.Destroy(); err != nil {
+			t.Error(err)
+		}
+		return strings.Contains(out.String(), "iptables-legacy filter FORWARD")
+	}
+	for _, policy := range []string{"ACCEPT", "DROP"} {
+		if err := tryIn(w.host, func() error { return exec.Command(command, "-P", "FORWARD", policy).Run() }); err != nil {
+			t.Skip("needs a kernel with the old iptables: ", err)
+		}
+		if got := warned(); got != (policy == "DROP") {
+			t.Errorf("policy %s: warned %v", policy, got)
+		}
 	}
 }
 

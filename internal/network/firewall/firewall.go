@@ -275,6 +275,14 @@ func (t *Table) hangUp() {
 	}
 }
 
+// in runs f in the table's namespace.
+func (t *Table) in(f func() error) error {
+	if t.opt.In == nil {
+		return f()
+	}
+	return t.opt.In(f)
+}
+
 func (t *Table) conn(opts ...nftables.ConnOption) (*nftables.Conn, error) {
 	if t.opt.NetNS != nil {
 		opts = append(opts, nftables.WithNetNSFd(int(t.opt.NetNS.Fd())))
@@ -368,6 +376,16 @@ func (t *Table) Blockers() ([]string, error) {
 		}
 		names = append(names, fmt.Sprintf("%s %s %s", family, ch.Table.Name, ch.Name))
 	}
+	_ = t.in(func() error {
+		if legacyDrops() {
+			names = append(names, LegacyChain)
+		}
+		return nil
+	})
 	slices.Sort(names)
 	return names, nil
 }
+
+// LegacyChain is what Blockers calls the FORWARD chain of the old iptables, which
+// is beside nftables and not in it.
+const LegacyChain = "iptables-legacy filter FORWARD"

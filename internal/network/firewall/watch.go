@@ -105,12 +105,8 @@ func list[T any](t *Table, get func(*nftables.Conn) ([]T, error)) (all []T, err 
 
 // watchIn runs watch in the table's namespace.
 func (t *Table) watchIn() (*watcher, error) {
-	in := t.opt.In
-	if in == nil {
-		in = func(f func() error) error { return f() }
-	}
 	var w *watcher
-	err := in(func() (err error) { w, err = watch(); return err })
+	err := t.in(func() (err error) { w, err = watch(); return err })
 	if err != nil {
 		return nil, fmt.Errorf("watch firewall table: %w", err)
 	}
