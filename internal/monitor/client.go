@@ -234,10 +234,14 @@ func (c *Client) unregister(id uint32) bool {
 func (c *Client) because(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
+	switch {
+	case c.err != nil:
 		return c.err
+	case errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET), errors.Is(err, os.ErrClosed):
+		return fmt.Errorf("monitor: connection lost: %w: %w", err, errdefs.ErrUnavailable)
+	default:
+		return fmt.Errorf("monitor: %w", err)
 	}
-	return fmt.Errorf("monitor: %w", err)
 }
 
 // read delivers what the monitor sends until the connection ends.

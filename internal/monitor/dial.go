@@ -58,31 +58,41 @@ func Dial(ctx context.Context, opt Options) (*Client, error) {
 	defer lock.Close()
 	ctx, cancel := context.WithTimeout(ctx, helloTime)
 	defer cancel()
-	conn, err := connect(opt.Socket)
-	if err == nil {
+	for {
+		conn, err := connect(opt.Socket)
+		switch {
+		case err == nil:
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
+			return spawnAndConnect(ctx, opt)
+		default:
+			return nil, fmt.Errorf("monitor: connect to %s: %w", opt.Socket, err)
+		}
 		c, err := newClient(ctx, conn, opt.Log)
 		if !errdefs.IsUnavailable(err) {
 			return c, err
 		}
-		// It was about to shut down when we came.
-	}
-	if err == nil {
-		if conn, err = connect(opt.Socket); err == nil {
-			return newClient(ctx, conn, opt.Log)
+		// It was ending when we came; its socket goes with it.
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
 		}
 	}
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
-	default:
-		return nil, fmt.Errorf("monitor: connect to %s: %w", opt.Socket, err)
-	}
+}
+
+// spawnAndConnect starts a monitor; the caller holds the lock.
+func spawnAndConnect(ctx context.Context, opt Options) (*Client, error) {
 	if err := spawn(opt); err != nil {
 		return nil, fmt.Errorf("monitor: start %s: %w", opt.Binary, err)
 	}
-	if conn, err = connect(opt.Socket); err != nil {
-		return nil, fmt.Errorf("monitor: connect to %s: %w", opt.Socket, err)
+	conn, err := connect(opt.Socket)
+	if err != nil {
+		err = fmt.Errorf("monitor: connect to %s: %w: %w", opt.Socket, err, errdefs.ErrUnavailable)
 	}
-	c, err := newClient(ctx, conn, opt.Log)
+	var c *Client
+	if err == nil {
+		c, err = newClient(ctx, conn, opt.Log)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w%s", err, lastWords(filepath.Join(opt.ExecRoot, LogFile)))
 	}

@@ -4,6 +4,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -44,6 +45,9 @@ type Options struct {
 // quiet is how long nothing must have been started before unused memory is
 // given back to the system.
 const quiet = 2 * time.Second
+
+// claimTime bounds the wait for a predecessor that is ending.
+const claimTime = 2 * time.Second
 
 // Server serves daemons.
 type Server struct {
@@ -111,7 +115,13 @@ func claim(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	// A monitor that was killed lets go of its socket a little earlier than of this.
+	for deadline := time.Now().Add(claimTime); errors.Is(err, unix.EWOULDBLOCK) && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("%s is held by another monitor, whose socket is gone: %w", path, err)
 	}

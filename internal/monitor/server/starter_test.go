@@ -47,7 +47,12 @@ func spawnPlain(args []string, terminal bool, stdio [3]*os.File) (*runtime.Proce
 	var fds []uintptr
 	for _, f := range stdio {
 		raw, _ := f.SyscallConn()
-		_ = raw.Control(func(fd uintptr) { fds = append(fds, fd) })
+		_ = raw.Control(func(fd uintptr) {
+			if terminal {
+				_ = unix.SetNonblock(int(fd), false) // the program expects to wait for its input
+			}
+			fds = append(fds, fd)
+		})
 	}
 	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{Env: os.Environ(), Files: fds, Sys: attr})
 	if err != nil {
