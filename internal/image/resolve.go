@@ -3,11 +3,14 @@ package image
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"hoy/internal/image/catalog"
+	"hoy/internal/image/store"
 	"hoy/internal/runtime"
 )
 
@@ -65,9 +68,35 @@ func (s *Service) Mounts(ctx context.Context, key string) ([]runtime.RootMount, 
 }
 
 // RemoveSnapshot removes the writable layer key. The name is free at once; the
-// files go in the background. An unknown key is errdefs.ErrNotFound.
-func (s *Service) RemoveSnapshot(_ context.Context, key string) error {
-	return s.store.RemoveLayer(key)
+// files go in the background, and with them the layers of an image that was
+// deleted before its container. An unknown key is errdefs.ErrNotFound.
+func (s *Service) RemoveSnapshot(ctx context.Context, key string) error {
+	chain, err := s.store.RemoveLayer(key)
+	if err != nil || chain == "" {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	s.store.Background(func() {
+		if !s.hasImage(ctx, chain) {
+			s.store.Discard(ctx)
+		}
+	})
+	return nil
+}
+
+// hasImage says whether an image has exactly these unpacked layers.
+func (s *Service) hasImage(ctx context.Context, chain digest.Digest) bool {
+	groups, err := s.names.All(ctx)
+	if err != nil {
+		return true
+	}
+	for _, g := range groups {
+		manifests, err := s.store.Manifests(ctx, g.Target)
+		if err != nil || slices.ContainsFunc(manifests, func(m *store.Manifest) bool { return m.ChainID() == chain }) {
+			return true
+		}
+	}
+	return false
 }
 
 // Snapshots lists the keys of all writable layers.

@@ -123,6 +123,9 @@ func broken(err error) error {
 	return err
 }
 
+// minReported is the size from which a member is worth a progress message, in bytes.
+const minReported = 64 << 10
+
 // maxMemory bounds the documents of one archive that are kept in memory, in bytes.
 const maxMemory = 64 << 20
 
@@ -159,6 +162,9 @@ func (l *loader) blob(name string, size int64, r io.Reader) (file, error) {
 	}
 	id := shortName(name)
 	m := &meter{r: r, report: func(n int64) {
+		if size < minReported {
+			return
+		}
 		l.opt.Progress(jsonstream.Message{ID: id, Status: "Loading layer", Progress: &jsonstream.Progress{Current: n, Total: size}})
 	}}
 	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, m, make([]byte, 1<<20)); err != nil {

@@ -224,8 +224,12 @@ func oneWord(cfg *container.Config, name, s string) (string, error) {
 
 // keyValues reads name=value pairs, or the old form "name value".
 func keyValues(cfg *container.Config, instruction, s string) ([][2]string, error) {
-	first, _ := cutWord(s)
-	if !strings.Contains(first, "=") {
+	isEnd := func(r rune) bool { return r == '=' || isSpace(r) }
+	first := newLexer(cfg, s)
+	if _, err := first.word(isEnd); err != nil {
+		return nil, err
+	}
+	if first.pos >= len(first.text) || first.text[first.pos] != '=' {
 		name, rest := cutWord(s)
 		if rest == "" {
 			return nil, fmt.Errorf("%s must have two arguments", instruction)
@@ -240,7 +244,7 @@ func keyValues(cfg *container.Config, instruction, s string) ([][2]string, error
 		if l.pos >= len(l.text) {
 			return out, nil
 		}
-		key, err := l.word(func(r rune) bool { return r == '=' || isSpace(r) })
+		key, err := l.word(isEnd)
 		if err != nil {
 			return nil, err
 		}

@@ -327,20 +327,24 @@ func (s *Store) Layers() []string {
 	return keys
 }
 
-// RemoveLayer removes the writable layer key. The name is free at once; the
-// files go in the background. An unknown key is errdefs.ErrNotFound.
-func (s *Store) RemoveLayer(key string) error {
+// RemoveLayer removes the writable layer key and returns the chain that it stood
+// on. The name is free at once; the files go in the background. An unknown key
+// is errdefs.ErrNotFound.
+func (s *Store) RemoveLayer(key string) (digest.Digest, error) {
 	l := s.layers
 	l.mu.Lock()
-	_, ok := l.keys[key]
+	chain, ok := l.keys[key]
 	delete(l.keys, key)
 	l.mu.Unlock()
 	if !ok {
-		return fmt.Errorf("writable layer %s: %w", key, errdefs.ErrNotFound)
+		return "", fmt.Errorf("writable layer %s: %w", key, errdefs.ErrNotFound)
 	}
 	l.discard(filepath.Join(l.dir, key))
-	return nil
+	return chain, nil
 }
+
+// Background runs f beside the caller; Close waits for it.
+func (s *Store) Background(f func()) { s.trash.Go(f) }
 
 func (l *layers) trashDir() string { return filepath.Join(l.s.root, "trash") }
 
