@@ -6,13 +6,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"hoy/internal/cli"
+	"hoy/internal/cli/auth/login"
 )
 
 // Commands gives the verbs that stand at the top.
 func Commands(app *cli.App) []*cobra.Command {
 	info, events := newInfo(app), newEvents(app)
 	aliases(info, events)
-	cmds := cli.Common(newVersion(app), info, newLogin(app), newLogout(app))
+	cmds := cli.Common(append(login.Commands(app), newVersion(app), info)...)
 	return append(cmds, events)
 }
 

@@ -1,4 +1,5 @@
-package system
+// Package login has the verbs that make and end logins at registries.
+package login
 
 import (
 	"bufio"
@@ -19,6 +20,11 @@ import (
 	"hoy/internal/cli/auth"
 	"hoy/internal/cli/complete"
 )
+
+// Commands gives login and logout.
+func Commands(app *cli.App) []*cobra.Command {
+	return []*cobra.Command{newLogin(app), newLogout(app)}
+}
 
 type loginOptions struct {
 	user, password string
