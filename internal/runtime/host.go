@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/compile"
 	"hoy/internal/runtime/program"
 )
@@ -34,13 +35,13 @@ func power(in *compile.Input) error {
 }
 
 // ownCapabilities are read once: a process of ours never changes them.
-var ownCapabilities = sync.OnceValues(func() (compile.Capabilities, error) {
+var ownCapabilities = sync.OnceValues(func() (become.Capabilities, error) {
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&head, &data[0]); err != nil {
-		return compile.Capabilities{}, fmt.Errorf("capget: %w", err)
+		return become.Capabilities{}, fmt.Errorf("capget: %w", err)
 	}
-	c := compile.Capabilities{Permitted: uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32}
+	c := become.Capabilities{Permitted: uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32}
 	for n := range 64 {
 		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
 		if err != nil {

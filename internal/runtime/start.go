@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/compile"
 	"hoy/internal/runtime/identity"
 	"hoy/internal/runtime/program"
@@ -55,7 +56,7 @@ func Plan(l *Launch) (string, error) {
 	in := compile.Input{
 		Spec: withProcess(l.Spec, l.ConsoleSize, 0), Joined: joined(l), Root: -1, Seccomp: l.Seccomp, Reaper: l.Reaper,
 		User: specUser(l.Spec.Process.User), Cgroups: compile.Cgroups{Tasks: taskLists(l.CgroupProcs)},
-		Stdio: stdio(l.Stdio), CanRaise: true, Own: compile.Capabilities{Permitted: ^uint64(0), Bounding: ^uint64(0)},
+		Stdio: stdio(l.Stdio), CanRaise: true, Own: become.Capabilities{Permitted: ^uint64(0), Bounding: ^uint64(0)},
 	}
 	res, err := compile.Start(in, true)
 	if err != nil {

@@ -11,7 +11,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/identity"
+	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
 )
 
@@ -36,7 +38,7 @@ type Input struct {
 	Limits   func(resource int) uint64
 	CanRaise bool
 	// Own are the capabilities that the calling process can give.
-	Own Capabilities
+	Own become.Capabilities
 }
 
 // Cgroups are the control groups that the process begins in.
@@ -62,13 +64,12 @@ type Result struct {
 	HasConsole bool
 	// Sync: the child waits for its id maps.
 	Sync     bool
-	command  program.Reg
 	Warnings []string
 }
 
 // builder holds what the compile steps share.
 type builder struct {
-	*program.Program
+	*mountop.Ops
 	in   Input
 	spec *specs.Spec
 	lin  *specs.Linux
@@ -83,25 +84,22 @@ type builder struct {
 	slave    program.Reg
 	userns   bool // the process is in a user namespace of the container's
 	cgroupns bool
-	hows     map[how]*unix.OpenHow
 	mounts   []*mount
 	fsbuf    *unix.Statfs_t
 	stbuf    *unix.Statx_t
 }
 
-type how struct{ flags, mode, resolve uint64 }
-
 // Start compiles the start of a container's first process. With text the
 // program is for reading only.
 func Start(in Input, text bool) (*Result, error) {
 	b := newBuilder(in, text)
-	steps := []func() error{
-		b.check, b.checkDevices, b.namespaces, b.cgroups, b.prepareMounts, b.prepareMask, b.prepareTerminal,
-		b.enter, b.placeMounts, b.sysctls, b.console, b.hidePaths, b.leaveHost,
-		b.stdio, b.hostname, b.workdir, b.readonlyRoot, b.identity, b.command,
+	steps := []func(*builder) error{
+		(*builder).check, checkDevices, (*builder).namespaces, (*builder).cgroups, (*builder).prepareMounts, prepareMask, prepareTerminal,
+		(*builder).enter, (*builder).placeMounts, sysctls, console, hidePaths, (*builder).leaveHost,
+		stdio, hostname, (*builder).workdir, (*builder).readonlyRoot, (*builder).become,
 	}
 	for _, step := range steps {
-		if err := step(); err != nil {
+		if err := step(b); err != nil {
 			b.Close()
 			return nil, err
 		}
@@ -112,13 +110,12 @@ func Start(in Input, text bool) (*Result, error) {
 func newBuilder(in Input, text bool) *builder {
 	p := program.New(text)
 	b := &builder{
-		Program: p,
-		in:      in,
-		spec:    in.Spec,
-		hows:    make(map[how]*unix.OpenHow),
-		fsbuf:   new(unix.Statfs_t),
-		stbuf:   new(unix.Statx_t),
-		res:     &Result{Program: p},
+		Ops:   mountop.New(p),
+		in:    in,
+		spec:  in.Spec,
+		fsbuf: new(unix.Statfs_t),
+		stbuf: new(unix.Statx_t),
+		res:   &Result{Program: p},
 	}
 	if b.spec != nil {
 		b.lin, b.proc = b.spec.Linux, b.spec.Process
@@ -164,39 +161,6 @@ func hooks(h *specs.Hooks) int {
 
 func (b *builder) warn(format string, args ...any) {
 	b.res.Warnings = append(b.res.Warnings, fmt.Sprintf(format, args...))
-}
-
-// within keeps a path below the container's root.
-const within = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
-
-// open adds an openat2 of path below dir.
-func (b *builder) open(dir program.Arg, path string, flags, mode, resolve uint64) program.Call {
-	key := how{flags | unix.O_CLOEXEC, mode, resolve}
-	h, ok := b.hows[key]
-	if !ok {
-		h = &unix.OpenHow{Flags: key.flags, Mode: key.mode, Resolve: key.resolve}
-		b.hows[key] = h
-	}
-	text := "{" + program.Words(flags, openBits)
-	if mode != 0 {
-		text += fmt.Sprintf(", %#o", mode)
-	}
-	text += ", " + program.Words(resolve, resolveBits) + "}"
-	return b.Call(unix.SYS_OPENAT2, dir, program.Str(path), program.Mem(h, text), program.Num(unix.SizeofOpenHow))
-}
-
-var openBits = []program.Bit{
-	{Value: unix.O_PATH, Name: "O_PATH"}, {Value: unix.O_DIRECTORY, Name: "O_DIRECTORY"},
-	{Value: unix.O_CREAT, Name: "O_CREAT"}, {Value: unix.O_EXCL, Name: "O_EXCL"},
-	{Value: unix.O_NOFOLLOW, Name: "O_NOFOLLOW"}, {Value: unix.O_WRONLY, Name: "O_WRONLY"},
-	{Value: unix.O_RDWR, Name: "O_RDWR"}, {Value: unix.O_NOCTTY, Name: "O_NOCTTY"},
-	{Value: unix.O_NONBLOCK, Name: "O_NONBLOCK"},
-}
-
-var resolveBits = []program.Bit{
-	{Value: unix.RESOLVE_IN_ROOT, Name: "IN_ROOT"}, {Value: unix.RESOLVE_NO_MAGICLINKS, Name: "NO_MAGICLINKS"},
-	{Value: unix.RESOLVE_BENEATH, Name: "BENEATH"}, {Value: unix.RESOLVE_NO_SYMLINKS, Name: "NO_SYMLINKS"},
-	{Value: unix.RESOLVE_NO_XDEV, Name: "NO_XDEV"},
 }
 
 // on runs f once per item as long as nothing fails.

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
 )
 
@@ -30,7 +31,7 @@ var defaultLinks = [][2]string{
 var nodeTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
 
 // allDevices are the default ones and the spec's, which win.
-func (b *builder) allDevices() []specs.LinuxDevice {
+func allDevices(b *builder) []specs.LinuxDevice {
 	list := make([]specs.LinuxDevice, 0, len(defaultDevices)+len(b.lin.Devices))
 	own := map[string]bool{}
 	for _, d := range b.lin.Devices {
@@ -48,7 +49,7 @@ func (b *builder) allDevices() []specs.LinuxDevice {
 // a tmpfs of the host's user namespace honours them inside any other, too.
 func (b *builder) devices(dev program.Reg) {
 	made := map[string]bool{}
-	for _, d := range b.allDevices() {
+	for _, d := range allDevices(b) {
 		rel, ok := strings.CutPrefix(path.Clean(d.Path), "/dev/")
 		if !ok || made[rel] {
 			continue
@@ -57,25 +58,25 @@ func (b *builder) devices(dev program.Reg) {
 		for i, c := range rel {
 			if dir := rel[:i]; c == '/' && !made[dir] {
 				made[dir] = true
-				b.node(dev, dir, unix.S_IFDIR|0o755, 0)
+				b.Node(dev, dir, unix.S_IFDIR|0o755, 0)
 			}
 		}
-		b.deviceNode(dev, rel, d)
+		deviceNode(b, dev, rel, d)
 	}
 	for _, l := range defaultLinks {
 		b.Call(unix.SYS_SYMLINKAT, program.Str(l[0]), program.R(dev), program.Str(l[1])).Tolerate(unix.EEXIST)
 	}
 	if b.proc.Terminal {
-		b.node(dev, "console", unix.S_IFREG|0o600, 0)
+		b.Node(dev, "console", unix.S_IFREG|0o600, 0)
 	}
 }
 
-func (b *builder) deviceNode(dev program.Reg, rel string, d specs.LinuxDevice) {
+func deviceNode(b *builder, dev program.Reg, rel string, d specs.LinuxDevice) {
 	mode := uint32(0o666)
 	if d.FileMode != nil {
 		mode = uint32(*d.FileMode) & 0o7777
 	}
-	b.node(dev, rel, nodeTypes[d.Type]|mode, unix.Mkdev(uint32(d.Major), uint32(d.Minor)))
+	b.Node(dev, rel, nodeTypes[d.Type]|mode, unix.Mkdev(uint32(d.Major), uint32(d.Minor)))
 	var uid, gid uint32
 	if d.UID != nil {
 		uid = *d.UID
@@ -88,27 +89,16 @@ func (b *builder) deviceNode(dev program.Reg, rel string, d specs.LinuxDevice) {
 	}
 }
 
-// node makes one entry below dir, with just this mode whatever the caller's umask.
-func (b *builder) node(dir program.Reg, rel string, mode uint32, dev uint64) {
-	perm := mode & 0o7777
-	if mode&unix.S_IFMT == unix.S_IFDIR {
-		b.Call(unix.SYS_MKDIRAT, program.R(dir), program.Str(rel), program.Flag(perm, fmt.Sprintf("%#o", perm))).Tolerate(unix.EEXIST)
-		return
-	}
-	b.Call(unix.SYS_MKNODAT, program.R(dir), program.Str(rel), program.Flag(mode, fmt.Sprintf("%#o", mode)), program.Num(dev)).Tolerate(unix.EEXIST)
-	b.Call(unix.SYS_FCHMODAT, program.R(dir), program.Str(rel), program.Flag(perm, fmt.Sprintf("%#o", perm)))
-}
-
 // devicesInRoot makes what is missing in a /dev that is part of the root file system.
-func (b *builder) devicesInRoot() {
+func devicesInRoot(b *builder) {
 	b.Step("make devices", "/dev")
 	dev := b.FD("dev")
-	b.ensure(dev, "/dev", false)
+	b.Ensure(dev, "/dev", false)
 	b.devices(dev)
 }
 
 // checkDevices refuses devices that devices cannot make.
-func (b *builder) checkDevices() error {
+func checkDevices(b *builder) error {
 	for _, d := range b.lin.Devices {
 		if _, ok := nodeTypes[d.Type]; !ok {
 			return fmt.Errorf("device %s: unknown type %q", d.Path, d.Type)
@@ -122,7 +112,7 @@ func (b *builder) checkDevices() error {
 
 // prepareTerminal opens a terminal in the container's own devpts, so that its
 // name inside is /dev/pts/0 and the host has no entry for it.
-func (b *builder) prepareTerminal() error {
+func prepareTerminal(b *builder) error {
 	if !b.proc.Terminal {
 		return nil
 	}
@@ -133,12 +123,12 @@ func (b *builder) prepareTerminal() error {
 	b.Step("open terminal", "")
 	b.res.Console, b.res.HasConsole = b.FD("console"), true
 	b.Call(unix.SYS_OPENAT, program.R(pts.fd), program.Str("ptmx"), program.Flag(unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, "O_RDWR|O_NOCTTY|O_NONBLOCK")).Into(b.res.Console)
-	b.terminal()
+	terminal(b)
 	return nil
 }
 
 // terminal unlocks the console, gives it its size and opens its other side.
-func (b *builder) terminal() {
+func terminal(b *builder) {
 	console := program.R(b.res.Console)
 	b.Call(unix.SYS_IOCTL, console, program.Flag(unix.TIOCSPTLCK, "TIOCSPTLCK"), program.Mem(new(int32), "[0]"))
 	if size := b.proc.ConsoleSize; size != nil && size.Height > 0 && size.Width > 0 {
@@ -154,7 +144,7 @@ func (b *builder) terminal() {
 }
 
 // console binds the terminal at /dev/console.
-func (b *builder) console() error {
+func console(b *builder) error {
 	if !b.proc.Terminal {
 		return nil
 	}
@@ -162,13 +152,13 @@ func (b *builder) console() error {
 	tree, at := b.FD("tree:console"), b.FD("at:console")
 	b.Call(unix.SYS_OPEN_TREE, program.R(b.slave), program.Str(""),
 		program.Flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")).Into(tree)
-	b.ensure(at, "/dev/console", true)
-	b.move(program.R(tree), program.R(at), "")
+	b.Ensure(at, "/dev/console", true)
+	b.Move(program.R(tree), program.R(at), "")
 	return nil
 }
 
 // stdio makes the streams the process's own.
-func (b *builder) stdio() error {
+func stdio(b *builder) error {
 	b.Step("set up standard streams", "")
 	if b.proc.Terminal {
 		b.Call(unix.SYS_IOCTL, program.R(b.slave), program.Flag(unix.TIOCSCTTY, "TIOCSCTTY"), program.Num(0))
@@ -187,8 +177,8 @@ func (b *builder) stdio() error {
 		}
 		if !opened {
 			null, opened = b.FD("null"), true
-			b.open(program.CWD(), "/dev/null", unix.O_RDWR, 0, within).Into(null)
-			b.isNull(null)
+			b.Open(program.CWD(), "/dev/null", unix.O_RDWR, 0, mountop.Within).Into(null)
+			isNull(b, null)
 		}
 		b.Call(unix.SYS_DUP3, program.R(null), program.Num(fd), program.Num(0))
 	}
@@ -196,7 +186,7 @@ func (b *builder) stdio() error {
 }
 
 // isNull makes sure that fd is the null device and not what an image put there.
-func (b *builder) isNull(fd program.Reg) {
+func isNull(b *builder, fd program.Reg) {
 	b.Call(unix.SYS_STATX, program.R(fd), program.Str(""), program.Flag(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"),
 		program.Flag(unix.STATX_TYPE, "STATX_TYPE"), program.Mem(b.stbuf, "stat"))
 	// stx_rdev_major and stx_rdev_minor are neighbours of 32 bits each.

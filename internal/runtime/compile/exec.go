@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
 )
 
@@ -29,13 +30,13 @@ func Exec(in ExecInput, text bool) (*Result, error) {
 	b := newBuilder(in.Input, text)
 	b.userns = in.Join&unix.CLONE_NEWUSER != 0
 	b.lin.UIDMappings = in.UIDMappings
-	steps := []func() error{
-		b.check, b.cgroups, b.execTerminal,
-		func() error { return b.join(in) },
-		b.stdio, b.execWorkdir, b.identity, b.command,
+	steps := []func(*builder) error{
+		(*builder).check, (*builder).cgroups, (*builder).execTerminal,
+		func(b *builder) error { return b.join(in) },
+		stdio, (*builder).execWorkdir, (*builder).become,
 	}
 	for _, step := range steps {
-		if err := step(); err != nil {
+		if err := step(b); err != nil {
 			b.Close()
 			return nil, err
 		}
@@ -45,14 +46,14 @@ func Exec(in ExecInput, text bool) (*Result, error) {
 
 // join takes the child into the container.
 func (b *builder) join(in ExecInput) error {
-	tasks := b.openTasks()
+	tasks := openTasks(b)
 	b.Fork()
-	b.begin(tasks)
+	begin(b, tasks)
 	b.Step("join namespaces", "")
 	pidfd := b.Given("pidfd", uintptr(in.PidFD))
 	b.Call(unix.SYS_SETNS, program.R(pidfd), program.Flag(in.Join, FlagText(in.Join)))
 	if b.userns {
-		b.becomeRoot()
+		becomeRoot(b)
 	}
 	b.Call(unix.SYS_CHDIR, program.Str("/"))
 	return nil
@@ -64,7 +65,7 @@ func (b *builder) execWorkdir() error {
 	b.Step("chdir to cwd", fmt.Sprintf("(%q) set in config.json failed", dir))
 	b.Call(unix.SYS_UMASK, program.Flag(0o022, "022"))
 	fd := b.FD("cwd")
-	b.open(program.CWD(), dir, unix.O_PATH|unix.O_DIRECTORY, 0, within).Into(fd)
+	b.Open(program.CWD(), dir, unix.O_PATH|unix.O_DIRECTORY, 0, mountop.Within).Into(fd)
 	b.Call(unix.SYS_FCHDIR, program.R(fd))
 	b.insideRoot()
 	if mask := b.proc.User.Umask; mask != nil {
@@ -81,12 +82,12 @@ func (b *builder) execTerminal() error {
 	}
 	b.Step("open terminal", "/dev/pts/ptmx")
 	pts := b.FD("pts")
-	b.open(program.R(b.root), "/dev/pts", unix.O_PATH|unix.O_DIRECTORY, 0, within).Into(pts)
+	b.Open(program.R(b.root), "/dev/pts", unix.O_PATH|unix.O_DIRECTORY, 0, mountop.Within).Into(pts)
 	b.Call(unix.SYS_FSTATFS, program.R(pts), program.Mem(b.fsbuf, "statfs"))
 	b.Check("on devpts", (*uint64)(unsafe.Pointer(&b.fsbuf.Type)), ^uint64(0), unix.DEVPTS_SUPER_MAGIC, unix.ENODEV)
 	b.res.Console, b.res.HasConsole = b.FD("console"), true
-	b.open(program.R(pts), "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0,
+	b.Open(program.R(pts), "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0,
 		unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV).Into(b.res.Console)
-	b.terminal()
+	terminal(b)
 	return nil
 }

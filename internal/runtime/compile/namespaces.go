@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
 )
 
@@ -76,7 +77,7 @@ func (b *builder) cgroups() error {
 }
 
 // openTasks opens the version 1 task lists in the caller, which sees them.
-func (b *builder) openTasks() []program.Reg {
+func openTasks(b *builder) []program.Reg {
 	var regs []program.Reg
 	for _, file := range b.in.Cgroups.Tasks {
 		b.Step("open cgroup", path.Dir(file))
@@ -91,7 +92,7 @@ func (b *builder) openTasks() []program.Reg {
 // joinTasks writes the child itself, "0", into the lists. A thread that moves
 // itself by the task list needs no lock over all of the system's threads, which
 // after a pause takes 10 ms and more to get.
-func (b *builder) joinTasks(regs []program.Reg) {
+func joinTasks(b *builder, regs []program.Reg) {
 	for i, r := range regs {
 		b.Step("join cgroup", path.Dir(b.in.Cgroups.Tasks[i]))
 		b.Call(unix.SYS_WRITE, program.R(r), program.Str("0"), program.Num(1))
@@ -101,9 +102,9 @@ func (b *builder) joinTasks(regs []program.Reg) {
 // enter begins the child's part: into the cgroups, through the id maps, into a
 // session, and with its root file system in place of the host's.
 func (b *builder) enter() error {
-	tasks := b.openTasks()
+	tasks := openTasks(b)
 	b.Fork()
-	b.begin(tasks)
+	begin(b, tasks)
 	if b.cgroupns {
 		b.Step("unshare cgroup namespace", "")
 		b.Call(unix.SYS_UNSHARE, program.Flag(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
@@ -111,17 +112,17 @@ func (b *builder) enter() error {
 	if b.res.Sync {
 		b.Step("wait for id maps", "")
 		b.Wait()
-		b.becomeRoot()
+		becomeRoot(b)
 	}
 	b.Step("make host mounts private", "")
 	b.Call(unix.SYS_MOUNT, program.Num(0), program.Str("/"), program.Num(0),
 		program.Flag(unix.MS_REC|unix.MS_PRIVATE, "MS_REC|MS_PRIVATE"), program.Num(0))
-	b.attachMask()
+	attachMask(b)
 	b.mountOwn()
 	b.Step("pivot to root file system", "")
 	b.oldRoot = b.FD("host")
 	b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/"), program.Flag(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY")).Into(b.oldRoot)
-	b.move(program.R(b.root), program.CWD(), "/")
+	b.Move(program.R(b.root), program.CWD(), "/")
 	b.Call(unix.SYS_FCHDIR, program.R(b.root))
 	b.Call(unix.SYS_PIVOT_ROOT, program.Str("."), program.Str("."))
 	b.Call(unix.SYS_CHDIR, program.Str("/"))
@@ -129,7 +130,7 @@ func (b *builder) enter() error {
 }
 
 // begin is what every child does first.
-func (b *builder) begin(tasks []program.Reg) {
+func begin(b *builder, tasks []program.Reg) {
 	b.Step("begin", "")
 	// Nobody who shares a pid namespace may look into this copy of the caller.
 	b.Call(unix.SYS_PRCTL, program.Flag(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), program.Num(0))
@@ -138,7 +139,7 @@ func (b *builder) begin(tasks []program.Reg) {
 	// The caller's session keyring stays the caller's. A machine without
 	// keyrings, or out of quota, has nothing to share either.
 	b.Call(unix.SYS_KEYCTL, program.Flag(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), program.Num(0)).Tolerate()
-	b.joinTasks(tasks)
+	joinTasks(b, tasks)
 	if b.proc.OOMScoreAdj != nil {
 		value := fmt.Sprint(*b.proc.OOMScoreAdj)
 		b.Step("set oom_score_adj to", value)
@@ -153,7 +154,7 @@ func (b *builder) begin(tasks []program.Reg) {
 
 // becomeRoot takes the identity of the user namespace's root, whose ids files
 // made from here on carry.
-func (b *builder) becomeRoot() {
+func becomeRoot(b *builder) {
 	b.Step("become root of the user namespace", "")
 	b.Call(unix.SYS_SETRESGID, program.Num(0), program.Num(0), program.Num(0))
 	b.Call(unix.SYS_SETRESUID, program.Num(0), program.Num(0), program.Num(0))
@@ -166,7 +167,7 @@ func (b *builder) leaveHost() error {
 	b.Call(unix.SYS_FCHDIR, program.R(b.oldRoot))
 	b.Call(unix.SYS_UMOUNT2, program.Str("."), program.Flag(unix.MNT_DETACH, "MNT_DETACH"))
 	b.Call(unix.SYS_CHDIR, program.Str("/"))
-	flags, ok := propagations[b.lin.RootfsPropagation]
+	flags, ok := mountop.Propagations[b.lin.RootfsPropagation]
 	switch {
 	case b.lin.RootfsPropagation == "":
 	case !ok:
@@ -181,16 +182,7 @@ func (b *builder) leaveHost() error {
 func (b *builder) readonlyRoot() error {
 	if b.spec.Root != nil && b.spec.Root.Readonly {
 		b.Step("make root file system read-only", "")
-		b.setattr(program.CWD(), "/", 0, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+		b.Setattr(program.CWD(), "/", 0, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
 	return nil
-}
-
-// move puts the detached mount in from at the path to below dir; an empty to is dir itself.
-func (b *builder) move(from, dir program.Arg, to string) program.Call {
-	flags, text := unix.MOVE_MOUNT_F_EMPTY_PATH, "F_EMPTY_PATH"
-	if to == "" {
-		flags, text = flags|unix.MOVE_MOUNT_T_EMPTY_PATH, text+"|T_EMPTY_PATH"
-	}
-	return b.Call(unix.SYS_MOVE_MOUNT, from, program.Str(""), dir, program.Str(to), program.Flag(flags, text))
 }

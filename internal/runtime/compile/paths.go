@@ -7,73 +7,74 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
 )
 
 // prepareMask makes one small read-only file system with an empty directory and
 // a null device; everything that is masked is a bind of one of the two. Both
 // are ours alone, so nothing that an image holds can take their place.
-func (b *builder) prepareMask() error {
+func prepareMask(b *builder) error {
 	if len(b.lin.MaskedPaths) == 0 {
 		return nil
 	}
 	b.Step("prepare masks", "")
-	m := &mount{dest: "mask", filled: true, opt: options{data: []string{"mode=755", "size=4k"},
-		attr: attribute{set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC}}}
+	m := &mount{dest: "mask", filled: true, opt: mountop.Options{Data: []string{"mode=755", "size=4k"},
+		Attr: mountop.Attribute{Set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC}}}
 	b.mask = b.FD("mask")
 	m.fd = b.mask
 	if err := b.newFS(m, "tmpfs"); err != nil {
 		return err
 	}
-	b.node(b.mask, "dir", unix.S_IFDIR|0o555, 0)
-	b.node(b.mask, "null", unix.S_IFCHR|0o666, unix.Mkdev(1, 3))
-	b.setattr(program.R(b.mask), "", 0, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	b.Node(b.mask, "dir", unix.S_IFDIR|0o555, 0)
+	b.Node(b.mask, "null", unix.S_IFCHR|0o666, unix.Mkdev(1, 3))
+	b.Setattr(program.R(b.mask), "", 0, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	return nil
 }
 
 // attachMask puts the masks over a directory of the child's copy of the host's
 // tree: only a mount of the own namespace can be cloned before Linux 6.15.
-func (b *builder) attachMask() {
+func attachMask(b *builder) {
 	if len(b.lin.MaskedPaths) == 0 {
 		return
 	}
 	b.Step("prepare masks", "")
-	b.move(program.R(b.mask), program.CWD(), "/dev")
+	b.Move(program.R(b.mask), program.CWD(), "/dev")
 }
 
 // hidePaths masks the masked paths and makes the read-only ones read-only.
 // What is not there needs no hiding.
-func (b *builder) hidePaths() error {
+func hidePaths(b *builder) error {
 	for _, p := range b.lin.ReadonlyPaths {
-		if err := b.readonlyPath(path.Clean(p)); err != nil {
+		if err := readonlyPath(b, path.Clean(p)); err != nil {
 			return err
 		}
 	}
 	for _, p := range b.lin.MaskedPaths {
-		if err := b.maskPath(path.Clean(p)); err != nil {
+		if err := maskPath(b, path.Clean(p)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *builder) readonlyPath(p string) error {
+func readonlyPath(b *builder, p string) error {
 	if !path.IsAbs(p) {
 		return fmt.Errorf("read-only path %q is not absolute", p)
 	}
 	b.Step("make read-only", p)
 	done := b.Label()
 	at, tree := b.FD("at:"+p), b.FD("tree:"+p)
-	b.open(program.CWD(), p, unix.O_PATH, 0, within).Into(at).Err(done, unix.ENOENT, unix.ENOTDIR)
+	b.Open(program.CWD(), p, unix.O_PATH, 0, mountop.Within).Into(at).Err(done, unix.ENOENT, unix.ENOTDIR)
 	b.Call(unix.SYS_OPEN_TREE, program.R(at), program.Str(""),
 		program.Flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, "CLONE|AT_EMPTY_PATH|AT_RECURSIVE")).Into(tree)
-	b.setattr(program.R(tree), "", unix.AT_RECURSIVE, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
-	b.move(program.R(tree), program.R(at), "")
+	b.Setattr(program.R(tree), "", unix.AT_RECURSIVE, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	b.Move(program.R(tree), program.R(at), "")
 	b.Here(done)
 	return nil
 }
 
-func (b *builder) maskPath(p string) error {
+func maskPath(b *builder, p string) error {
 	if !path.IsAbs(p) {
 		return fmt.Errorf("masked path %q is not absolute", p)
 	}
@@ -81,14 +82,14 @@ func (b *builder) maskPath(p string) error {
 	file, put, done := b.Label(), b.Label(), b.Label()
 	at, tree := b.FD("at:"+p), b.FD("tree:"+p)
 	clone := program.Flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC, "CLONE")
-	absent := b.open(program.CWD(), p, unix.O_PATH, 0, within).Into(at)
+	absent := b.Open(program.CWD(), p, unix.O_PATH, 0, mountop.Within).Into(at)
 	absent.Err(done, unix.ENOENT, unix.ENOTDIR)
-	b.open(program.R(at), ".", unix.O_PATH|unix.O_DIRECTORY, 0, unix.RESOLVE_BENEATH).Into(tree).Err(file, unix.ENOTDIR)
+	b.Open(program.R(at), ".", unix.O_PATH|unix.O_DIRECTORY, 0, unix.RESOLVE_BENEATH).Into(tree).Err(file, unix.ENOTDIR)
 	b.Call(unix.SYS_OPEN_TREE, program.R(b.mask), program.Str("dir"), clone).Into(tree).OK(put)
 	b.Here(file)
 	b.Call(unix.SYS_OPEN_TREE, program.R(b.mask), program.Str("null"), clone).Into(tree)
 	b.Here(put)
-	b.move(program.R(tree), program.R(at), "")
+	b.Move(program.R(tree), program.R(at), "")
 	b.Here(done)
 	return nil
 }
@@ -101,11 +102,11 @@ var ipcSysctls = map[string]bool{
 
 // sysctls writes kernel parameters through a procfs that is ours by
 // construction: the detached mount of before, not a path in the container.
-func (b *builder) sysctls() error {
+func sysctls(b *builder) error {
 	for _, key := range sortedKeys(b.lin.Sysctl) {
 		value := b.lin.Sysctl[key]
 		name := strings.ReplaceAll(key, "/", ".")
-		if err := b.namespaced(name); err != nil {
+		if err := namespaced(b, name); err != nil {
 			return err
 		}
 		if !b.hasProc {
@@ -121,14 +122,14 @@ func (b *builder) sysctls() error {
 			return fmt.Errorf("sysctl %q is not a name", key)
 		}
 		fd := b.FD("sysctl")
-		b.open(program.R(b.procFS), file, unix.O_WRONLY, 0, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV).Into(fd)
+		b.Open(program.R(b.procFS), file, unix.O_WRONLY, 0, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV).Into(fd)
 		b.Call(unix.SYS_WRITE, program.R(fd), program.Str(value), program.Num(len(value)))
 	}
 	return nil
 }
 
 // namespaced refuses a parameter that would change the host's behaviour.
-func (b *builder) namespaced(name string) error {
+func namespaced(b *builder, name string) error {
 	own := func(kind uint64, what string) error {
 		for typ, flag := range CloneFlags {
 			if flag != kind {
@@ -155,7 +156,7 @@ func (b *builder) namespaced(name string) error {
 }
 
 // hostname names the container in its own UTS namespace.
-func (b *builder) hostname() error {
+func hostname(b *builder) error {
 	if b.res.Flags&unix.CLONE_NEWUTS == 0 {
 		return nil
 	}

@@ -2,12 +2,12 @@ package compile
 
 import (
 	"cmp"
-	"path"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
 )
 
@@ -21,24 +21,24 @@ func (b *builder) mountOwn() {
 		b.Step("prepare mount", m.dest)
 		fs := b.FD("fs:" + m.dest)
 		b.Call(unix.SYS_FSOPEN, program.Str(m.typ), program.Flag(unix.FSOPEN_CLOEXEC, "CLOEXEC")).Into(fs)
-		b.config(fs, "source", cmp.Or(m.source, m.typ))
-		for _, word := range m.opt.data {
+		b.Config(fs, "source", cmp.Or(m.source, m.typ))
+		for _, word := range m.opt.Data {
 			key, value, _ := strings.Cut(word, "=")
-			b.config(fs, key, value)
+			b.Config(fs, key, value)
 		}
 		done, fallback := b.Label(), b.Label()
 		create := b.Call(unix.SYS_FSCONFIG, program.R(fs), program.Flag(unix.FSCONFIG_CMD_CREATE, "CREATE"), program.Num(0), program.Num(0), program.Num(0))
-		attr := m.opt.attr.set | m.opt.rattr.set
+		attr := m.opt.Attr.Set | m.opt.RAttr.Set
 		mount := b.Call(unix.SYS_FSMOUNT, program.R(fs), program.Flag(unix.FSMOUNT_CLOEXEC, "CLOEXEC"),
-			program.Flag(attr, program.Words(attr, attrBits))).Into(m.fd)
+			program.Flag(attr, program.Words(attr, mountop.AttrBits))).Into(m.fd)
 		if m.typ == "sysfs" && b.userns {
 			// The network namespace is not this user namespace's own: show the host's sysfs.
 			create.Err(fallback, unix.EPERM)
 			mount.Err(fallback, unix.EPERM).OK(done)
 			b.Here(fallback)
 			opt := m.opt
-			opt.recursive = true
-			b.cloneTree(m.fd, "/sys", opt)
+			opt.Recursive = true
+			b.CloneTree(m.fd, "/sys", opt)
 		}
 		b.Here(done)
 		b.Here(fallback)
@@ -57,7 +57,7 @@ func (b *builder) placeMounts() error {
 		procSeen = procSeen || m.typ == "proc"
 	}
 	if b.nearestTo("/dev") == nil {
-		b.devicesInRoot()
+		devicesInRoot(b)
 	}
 	return nil
 }
@@ -77,16 +77,16 @@ func (b *builder) place(m *mount, procSeen bool) {
 	switch {
 	case m.typ == "proc" || m.typ == "sysfs":
 		// A link in the place of /proc could lead our own writes astray.
-		b.open(program.CWD(), m.dest, unix.O_PATH, 0, within|unix.RESOLVE_NO_SYMLINKS).Into(target)
+		b.Open(program.CWD(), m.dest, unix.O_PATH, 0, mountop.Within|unix.RESOLVE_NO_SYMLINKS).Into(target)
 	case !m.made && (b.nearest(m) != nil || b.in.Indirect[m.dest]):
-		b.ensure(target, m.dest, m.file)
+		b.Ensure(target, m.dest, m.file)
 	default:
-		b.open(program.CWD(), m.dest, unix.O_PATH, 0, within).Into(target)
+		b.Open(program.CWD(), m.dest, unix.O_PATH, 0, mountop.Within).Into(target)
 	}
 	if procSeen && !procAllowed[m.dest] {
 		b.notProc(target)
 	}
-	b.move(program.R(m.fd), program.R(target), "")
+	b.Move(program.R(m.fd), program.R(target), "")
 }
 
 // notProc refuses a place on procfs: what is mounted there would deceive
@@ -106,31 +106,4 @@ var procAllowed = map[string]bool{
 	"/proc/cpuinfo": true, "/proc/diskstats": true, "/proc/meminfo": true, "/proc/stat": true,
 	"/proc/swaps": true, "/proc/uptime": true, "/proc/loadavg": true, "/proc/slabinfo": true,
 	"/proc/net/dev": true, "/proc/sys/kernel/ns_last_pid": true, "/proc/sys/crypto/fips_enabled": true,
-}
-
-// ensure opens dest below the root and makes what is missing on the way, step
-// by step on descriptors; a name that is there already is never replaced.
-func (b *builder) ensure(target program.Reg, dest string, file bool) {
-	found := b.Label()
-	b.open(program.CWD(), dest, unix.O_PATH, 0, within).Into(target).OK(found).Tolerate(unix.ENOENT)
-	parts := strings.Split(strings.TrimPrefix(dest, "/"), "/")
-	dir := program.CWD()
-	for i := range parts[:len(parts)-1] {
-		prefix := "/" + strings.Join(parts[:i+1], "/")
-		next, there := b.FD("dir:"+prefix), b.Label()
-		b.open(program.CWD(), prefix, unix.O_PATH|unix.O_DIRECTORY, 0, within).Into(next).OK(there).Tolerate(unix.ENOENT)
-		b.Call(unix.SYS_MKDIRAT, dir, program.Str(parts[i]), program.Flag(0o755, "0755")).Tolerate(unix.EEXIST)
-		b.open(program.CWD(), prefix, unix.O_PATH|unix.O_DIRECTORY, 0, within).Into(next)
-		b.Here(there)
-		dir = program.R(next)
-	}
-	base := path.Base(dest)
-	if file {
-		b.Call(unix.SYS_OPENAT, dir, program.Str(base), program.Flag(unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_WRONLY|unix.O_CLOEXEC,
-			"O_CREAT|O_EXCL|O_NOFOLLOW|O_WRONLY"), program.Flag(0o644, "0644")).Tolerate(unix.EEXIST)
-	} else {
-		b.Call(unix.SYS_MKDIRAT, dir, program.Str(base), program.Flag(0o755, "0755")).Tolerate(unix.EEXIST)
-	}
-	b.open(program.CWD(), dest, unix.O_PATH, 0, within).Into(target)
-	b.Here(found)
 }

@@ -3,15 +3,12 @@ package compile
 import (
 	"fmt"
 	"path"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/program"
 )
-
-// DefaultPath is searched where the environment has no PATH.
-const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // workdir makes the working directory where it is missing and enters it while
 // the process can still go anywhere, and makes sure that it is below the root:
@@ -22,7 +19,7 @@ func (b *builder) workdir() error {
 	b.Call(unix.SYS_UMASK, program.Flag(0o022, "022"))
 	if dir != "/" {
 		fd := b.FD("cwd")
-		b.ensure(fd, dir, false)
+		b.Ensure(fd, dir, false)
 		b.Call(unix.SYS_FCHDIR, program.R(fd))
 	}
 	b.insideRoot()
@@ -48,102 +45,11 @@ func (b *builder) args() []string {
 	return append([]string{ReaperPath, "--"}, b.proc.Args...)
 }
 
-// lookCommand finds the command as the user will see it, before the filter:
-// a register then holds the path to execute.
-func (b *builder) lookCommand() error {
-	name := b.args()[0]
-	b.Step("exec:", fmt.Sprintf("%q", name))
-	b.res.command = b.Given("command", 0)
-	found := b.Label()
-	if strings.Contains(name, "/") {
-		dir := b.Label()
-		fd := b.FD("dir")
-		b.Call(unix.SYS_FACCESSAT, program.CWD(), program.Str(name), program.Flag(unix.X_OK, "X_OK"))
-		b.Call(unix.SYS_OPENAT, program.CWD(), program.Str(name), program.Flag(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY"), program.Num(0)).Into(fd).OK(dir).Tolerate()
-		b.Set(b.res.command, program.Str(name)).OK(found)
-		b.Here(dir)
-		b.Fail(unix.EISDIR)
-		b.Here(found)
-		return nil
+// become ends the program: the process becomes its command.
+func (b *builder) become() error {
+	last := become.Becoming{
+		Program: b.Program, Process: b.proc, Args: b.args(), User: b.in.User, Seccomp: b.in.Seccomp,
+		Own: b.in.Own, UserNS: b.userns, Limits: b.in.Limits, CanRaise: b.in.CanRaise, Warn: b.warn,
 	}
-	for _, in := range strings.Split(b.searchPath(), ":") {
-		if !path.IsAbs(in) || name == "" {
-			continue
-		}
-		next, file := b.Label(), program.Str(path.Join(in, name))
-		fd := b.FD("dir")
-		b.Call(unix.SYS_FACCESSAT, program.CWD(), file, program.Flag(unix.X_OK, "X_OK")).Err(next)
-		b.Call(unix.SYS_OPENAT, program.CWD(), file, program.Flag(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY"), program.Num(0)).Into(fd).OK(next).Tolerate()
-		b.Set(b.res.command, file).OK(found)
-		b.Here(next)
-	}
-	b.Fail(unix.ENOENT)
-	b.Here(found)
-	return nil
-}
-
-func (b *builder) searchPath() string {
-	for i := len(b.proc.Env) - 1; i >= 0; i-- {
-		if value, ok := strings.CutPrefix(b.proc.Env[i], "PATH="); ok {
-			return value
-		}
-	}
-	return DefaultPath
-}
-
-// command becomes the container's command.
-func (b *builder) command() error {
-	args := b.args()
-	b.Step("exec", args[0])
-	env := b.environment()
-	b.Call(unix.SYS_EXECVE, program.R(b.res.command), program.Strings(args, fmt.Sprintf("%q", args)),
-		program.Strings(env, fmt.Sprintf("[%d variables]", len(env))))
-	return nil
-}
-
-// environment is the spec's, with HOME from the user's entry where it has none.
-func (b *builder) environment() []string {
-	for _, e := range b.proc.Env {
-		if strings.HasPrefix(e, "HOME=") {
-			return b.proc.Env
-		}
-	}
-	home := b.in.User.Home
-	if home == "" {
-		home = "/"
-	}
-	return append(b.proc.Env[:len(b.proc.Env):len(b.proc.Env)], "HOME="+home)
-}
-
-var rlimitNumbers = map[string]int{
-	"RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_DATA": unix.RLIMIT_DATA,
-	"RLIMIT_STACK": unix.RLIMIT_STACK, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_RSS": unix.RLIMIT_RSS,
-	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
-	"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING,
-	"RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE, "RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO,
-	"RLIMIT_RTTIME": unix.RLIMIT_RTTIME,
-}
-
-// limits sets resource limits, after the last file was opened. A hard limit
-// above ours needs CAP_SYS_RESOURCE; without it ours is the highest there is.
-func (b *builder) limits() error {
-	for _, l := range b.proc.Rlimits {
-		n, ok := rlimitNumbers[l.Type]
-		if !ok {
-			return fmt.Errorf("unknown resource limit %q", l.Type)
-		}
-		if l.Soft > l.Hard {
-			return fmt.Errorf("%s: soft limit %d is above hard limit %d", l.Type, l.Soft, l.Hard)
-		}
-		lim := &unix.Rlimit{Cur: l.Soft, Max: l.Hard}
-		if !b.in.CanRaise {
-			if most := b.in.Limits(n); lim.Max > most {
-				b.warn("%s: this machine does not let the limit be raised from %d to %d; it stays at %d", l.Type, most, l.Hard, most)
-				lim.Max, lim.Cur = most, min(lim.Cur, most)
-			}
-		}
-		b.Step("set limit", l.Type)
-		b.Call(unix.SYS_PRLIMIT64, program.Num(0), program.Flag(n, l.Type), program.Mem(lim, fmt.Sprintf("{%d, %d}", lim.Cur, lim.Max)), program.Num(0))
-	}
-	return nil
+	return last.Compile()
 }

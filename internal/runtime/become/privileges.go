@@ -1,4 +1,4 @@
-package compile
+package become
 
 import (
 	"encoding/binary"
@@ -28,7 +28,7 @@ var capNumbers = func() map[string]uint {
 }()
 
 // capSet is the set of names as bits, without what cannot be given.
-func (b *builder) capSet(names []string, own uint64, missing *[]string) (uint64, error) {
+func (b *Becoming) capSet(names []string, own uint64, missing *[]string) (uint64, error) {
 	var set uint64
 	for _, name := range names {
 		n, ok := capNumbers[name]
@@ -55,14 +55,14 @@ type capData struct{ effective, permitted, inheritable uint32 }
 
 type capSets struct{ effective, permitted, inheritable, bounding, ambient uint64 }
 
-func (b *builder) capSets() (capSets, error) {
+func (b *Becoming) capSets() (capSets, error) {
 	var s capSets
-	c := b.proc.Capabilities
+	c := b.Process.Capabilities
 	if c == nil {
 		c = new(specs.LinuxCapabilities)
 	}
-	own := b.in.Own
-	if b.userns {
+	own := b.Own
+	if b.UserNS {
 		// Whoever makes a user namespace has every capability in it.
 		own = Capabilities{^uint64(0), ^uint64(0)}
 	}
@@ -86,13 +86,13 @@ func (b *builder) capSets() (capSets, error) {
 	s.effective &= s.permitted
 	s.ambient &= s.permitted & s.inheritable
 	if len(missing) > 0 {
-		b.warn("this machine cannot give %s: the container runs without", strings.Join(missing, ", "))
+		b.Warn("this machine cannot give %s: the container runs without", strings.Join(missing, ", "))
 	}
 	return s, nil
 }
 
 // capset adds the call that takes the three sets of a thread.
-func (b *builder) capset(effective, permitted, inheritable uint64) {
+func (b *Becoming) capset(effective, permitted, inheritable uint64) {
 	head := &capHeader{version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := &[2]capData{
 		{uint32(effective), uint32(permitted), uint32(inheritable)},
@@ -106,8 +106,8 @@ func (b *builder) capset(effective, permitted, inheritable uint64) {
 // with CAP_SYS_ADMIN, limits are raised with CAP_SYS_RESOURCE.
 const working = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SYS_RESOURCE
 
-// identity drops what the process may not have, all but what the last steps need.
-func (b *builder) identity() error {
+// drop gives up what the process may not have, all but what the last steps need.
+func (b *Becoming) drop() error {
 	sets, err := b.capSets()
 	if err != nil {
 		return err
@@ -120,8 +120,8 @@ func (b *builder) identity() error {
 		}
 	}
 	b.becomeUser()
-	own := b.in.Own.Permitted
-	if b.userns {
+	own := b.Own.Permitted
+	if b.UserNS {
 		own = ^uint64(0)
 	}
 	inter := sets.permitted | working&own
@@ -140,8 +140,8 @@ func (b *builder) identity() error {
 func capName(n uint) string { return "CAP_" + strings.ToUpper(capability.Cap(n).String()) }
 
 // becomeUser takes the user's ids and keeps the capabilities through it.
-func (b *builder) becomeUser() {
-	u := b.in.User
+func (b *Becoming) becomeUser() {
+	u := b.User
 	b.Step("become user", fmt.Sprintf("%d:%d", u.UID, u.GID))
 	b.Call(unix.SYS_PRCTL, program.Flag(unix.PR_SET_KEEPCAPS, "PR_SET_KEEPCAPS"), program.Num(1))
 	groups := append([]uint32{}, u.Groups...)
@@ -156,7 +156,7 @@ func (b *builder) becomeUser() {
 
 // restrict is the last before the command: after the filter is in place, only
 // capset, prctl and execve follow, so that a narrow filter allows them.
-func (b *builder) restrict(sets capSets) {
+func (b *Becoming) restrict(sets capSets) {
 	b.Step("restrict", "")
 	b.Signals()
 	b.Call(unix.SYS_RT_SIGPROCMASK, program.Flag(unix.SIG_SETMASK, "SIG_SETMASK"), program.Mem(new(uint64), "[]"), program.Num(0), program.Num(8))
@@ -171,7 +171,7 @@ func (b *builder) restrict(sets capSets) {
 			}
 		}
 	}
-	if b.proc.NoNewPrivileges {
+	if b.Process.NoNewPrivileges {
 		// The filter needs no capability then, and comes last.
 		drop()
 		b.Call(unix.SYS_PRCTL, program.Flag(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), program.Num(1), program.Num(0), program.Num(0), program.Num(0))
@@ -183,14 +183,14 @@ func (b *builder) restrict(sets capSets) {
 }
 
 // filter loads the compiled seccomp program.
-func (b *builder) filter() {
-	n := len(b.in.Seccomp) / 8
+func (b *Becoming) filter() {
+	n := len(b.Seccomp) / 8
 	if n == 0 {
 		return
 	}
 	insns := make([]unix.SockFilter, n)
 	for i := range insns {
-		raw := b.in.Seccomp[i*8:]
+		raw := b.Seccomp[i*8:]
 		insns[i] = unix.SockFilter{Code: binary.NativeEndian.Uint16(raw), Jt: raw[2], Jf: raw[3], K: binary.NativeEndian.Uint32(raw[4:])}
 	}
 	prog := &unix.SockFprog{Len: uint16(n), Filter: &insns[0]}

@@ -1,0 +1,42 @@
+// Package become adds the last steps of every process of a container to its
+// program: it gives up privileges, takes the user's ids and limits, loads the
+// system call filter and becomes the command.
+package become
+
+import (
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"hoy/internal/runtime/identity"
+	"hoy/internal/runtime/program"
+)
+
+// Becoming is what a process is to become.
+type Becoming struct {
+	*program.Program
+	Process *specs.Process
+	// Args are the command's; they may differ from the process's own.
+	Args    []string
+	User    identity.User
+	Seccomp []byte
+	// Own are the capabilities that the calling process can give; UserNS says
+	// that the process has all of them, in a user namespace.
+	Own    Capabilities
+	UserNS bool
+	// Limits are the hard limits of the calling process, and CanRaise says
+	// whether it may go above them.
+	Limits   func(resource int) uint64
+	CanRaise bool
+	// Warn takes what could not be had.
+	Warn func(format string, args ...any)
+
+	path program.Reg
+}
+
+// Compile adds the steps.
+func (b *Becoming) Compile() error {
+	if err := b.drop(); err != nil {
+		return err
+	}
+	b.command()
+	return nil
+}
