@@ -67,7 +67,7 @@ func (s *Service) Attach(ctx context.Context, r Request) (_ *Attachment, err err
 	}
 	switch mode := s.effective(r.Mode); {
 	case mode.IsContainer():
-		return s.share(r)
+		return share(r)
 	case mode.IsHost():
 		e.network = network.NetworkHost
 		a = &Attachment{SandboxID: store.NewID()}
@@ -84,7 +84,7 @@ func (s *Service) Attach(ctx context.Context, r Request) (_ *Attachment, err err
 			return nil, err
 		}
 	}
-	e.settings.NetworkID = s.ids[e.network].ID
+	e.settings.NetworkID = s.catalog.ids[e.network].ID
 	if e.settings.EndpointID == "" || e.network != network.NetworkBridge {
 		e.settings.EndpointID = store.NewID()
 	}
@@ -114,7 +114,7 @@ func (s *Service) effective(m container.NetworkMode) container.NetworkMode {
 }
 
 // share opens the namespace of another container.
-func (s *Service) share(r Request) (*Attachment, error) {
+func share(r Request) (*Attachment, error) {
 	if r.PeerPid <= 0 {
 		return nil, errdefs.ErrConflict.WithMessage(fmt.Sprintf("cannot join network namespace of a non running container: %s", r.Mode.ConnectedContainer()))
 	}
@@ -141,12 +141,12 @@ func (s *Service) attachBridge(ctx context.Context, r Request, e *endpoint, back
 	}
 	e.veth = vethName(es.EndpointID)
 
-	wants, err := s.wants(r, addr)
+	asked, err := wants(r, addr, s.opt.DefaultBind)
 	if err != nil {
 		return nil, err
 	}
-	if e.ports, err = s.ports.Reserve(ctx, wants); err != nil {
-		return nil, s.connectivityError(e, err)
+	if e.ports, err = s.ports.Reserve(ctx, asked); err != nil {
+		return nil, connectivityError(e, err)
 	}
 	back.Push("ports", func(context.Context) error { s.ports.Release(e.ports); return nil })
 
@@ -161,7 +161,7 @@ func (s *Service) attachBridge(ctx context.Context, r Request, e *endpoint, back
 	back.Push("network namespace", func(context.Context) error { return ns.Close() })
 	if len(e.ports) > 0 {
 		if err := s.table.Add(ctx, e.forwards()); err != nil {
-			return nil, s.connectivityError(e, err)
+			return nil, connectivityError(e, err)
 		}
 		back.Push("published ports", func(ctx context.Context) error { return s.table.Remove(ctx, e.forwards()) })
 		s.forgetFlows(e)
@@ -169,7 +169,7 @@ func (s *Service) attachBridge(ctx context.Context, r Request, e *endpoint, back
 	return &Attachment{NetNS: ns, SandboxID: store.NewID(), Ports: portMap(e.ports, r.Exposed)}, nil
 }
 
-func (s *Service) connectivityError(e *endpoint, err error) error {
+func connectivityError(e *endpoint, err error) error {
 	return errdefs.ErrInternal.WithMessage(fmt.Sprintf(
 		"failed to set up container networking: driver failed programming external connectivity on endpoint %s (%s): %v",
 		e.name, e.settings.EndpointID, err))
@@ -259,7 +259,7 @@ func (s *Service) reapLinks() {
 }
 
 // wants turns what was asked to be published into reservations, in a stable order.
-func (s *Service) wants(r Request, addr netip.Addr) ([]port.Want, error) {
+func wants(r Request, addr, bind netip.Addr) ([]port.Want, error) {
 	asked := maps.Clone(r.Ports)
 	if asked == nil {
 		asked = network.PortMap{}
@@ -277,26 +277,26 @@ func (s *Service) wants(r Request, addr netip.Addr) ([]port.Want, error) {
 		}
 		return strings.Compare(string(a.Proto()), string(b.Proto()))
 	})
-	var wants []port.Want
+	var list []port.Want
 	for _, p := range order {
 		for _, b := range asked[p] {
-			w, err := s.want(p, b)
+			w, err := want(p, b, bind)
 			if err != nil {
 				return nil, err
 			}
 			w.Container = netip.AddrPortFrom(addr, p.Num())
-			wants = append(wants, w)
+			list = append(list, w)
 		}
 	}
 	// Fixed ports first, so that a chosen one never takes a port that is asked for by number.
-	slices.SortStableFunc(wants, func(a, b port.Want) int {
+	slices.SortStableFunc(list, func(a, b port.Want) int {
 		return min(int(b.First), 1) - min(int(a.First), 1)
 	})
-	return wants, nil
+	return list, nil
 }
 
 // want checks one binding. Errors are errdefs.ErrInvalidArgument.
-func (s *Service) want(p network.Port, b network.PortBinding) (port.Want, error) {
+func want(p network.Port, b network.PortBinding, bind netip.Addr) (port.Want, error) {
 	bad := func(format string, args ...any) (port.Want, error) {
 		return port.Want{}, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(format, args...))
 	}
@@ -308,7 +308,7 @@ func (s *Service) want(p network.Port, b network.PortBinding) (port.Want, error)
 	}
 	w := port.Want{HostIP: b.HostIP.Unmap(), Proto: p.Proto()}
 	if !w.HostIP.IsValid() {
-		w.HostIP = s.opt.DefaultBind
+		w.HostIP = bind
 	}
 	if w.HostIP == netip.IPv6Unspecified() {
 		w.HostIP = netip.IPv4Unspecified()
@@ -405,7 +405,7 @@ func (s *Service) Validate(r Request) error {
 		}
 	}
 	if mode.IsBridge() {
-		_, err := s.wants(r, netip.IPv4Unspecified())
+		_, err := wants(r, netip.IPv4Unspecified(), s.opt.DefaultBind)
 		return err
 	}
 	return nil

@@ -23,49 +23,78 @@ var FilterKeys = []string{"dangling", "driver", "id", "label", "name", "scope", 
 
 var predefined = []string{network.NetworkBridge, network.NetworkHost, network.NetworkNone}
 
-// loadIdentities reads the ids of the predefined networks, which are made once and then stay.
-func (s *Service) loadIdentities() error {
-	bucket, err := store.NewBucket[identity](s.opt.Store, "networks")
+// catalog knows the networks that exist by name and id.
+type catalog struct {
+	bucket *store.Bucket[identity]
+	ids    map[string]identity
+	names  []string
+}
+
+// openCatalog reads the ids of the predefined networks, which are made once and then stay.
+func openCatalog(opt Options) (*catalog, error) {
+	bucket, err := store.NewBucket[identity](opt.Store, "networks")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.ids = map[string]identity{}
+	c := &catalog{bucket: bucket, ids: map[string]identity{}, names: predefined}
+	if opt.Disabled {
+		c.names = predefined[1:]
+	}
 	for _, name := range predefined {
 		id, err := bucket.Get(name)
 		if err != nil {
 			if !errors.Is(err, errdefs.ErrNotFound) {
-				s.opt.Log.Error("the record of a network is damaged and is made anew", "network", name, "error", err)
+				opt.Log.Error("the record of a network is damaged and is made anew", "network", name, "error", err)
 			}
 			id = identity{ID: store.NewID(), Created: time.Now().UTC()}
 			if err := bucket.Put(name, id); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		s.ids[name] = id
+		c.ids[name] = id
 	}
-	return nil
+	return c, nil
 }
 
-func (s *Service) saveIdentity(name string, id identity) error {
-	bucket, err := store.NewBucket[identity](s.opt.Store, "networks")
+// save is called only while the service is opened.
+func (c *catalog) save(name string, id identity) error {
+	c.ids[name] = id
+	return c.bucket.Put(name, id)
+}
+
+// lookup finds a name by name, id or an unambiguous beginning of one.
+func (c *catalog) lookup(ref string) (string, error) {
+	if slices.Contains(c.names, ref) {
+		return ref, nil
+	}
+	var found []string
+	for _, n := range c.names {
+		if ref != "" && strings.HasPrefix(c.ids[n].ID, ref) {
+			found = append(found, n)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", ref))
+	}
+	return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("network %s is ambiguous (%d matches found based on ID prefix)", ref, len(found)))
+}
+
+// cannotChange refuses to move a container that exists.
+func (c *catalog) cannotChange(ref, verb string) error {
+	name, err := c.lookup(ref)
 	if err != nil {
 		return err
 	}
-	s.ids[name] = id
-	return bucket.Put(name, id)
-}
-
-func (s *Service) names() []string {
-	if s.opt.Disabled {
-		return predefined[1:]
-	}
-	return predefined
+	return errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("a container cannot be %s network %s after it was created: choose its network with --network when it is created", verb, name))
 }
 
 // describe renders one network, without its containers.
 func (s *Service) describe(name string) network.Network {
 	n := network.Network{
-		Name: name, ID: s.ids[name].ID, Created: s.ids[name].Created, Scope: "local", Driver: name,
+		Name: name, ID: s.catalog.ids[name].ID, Created: s.catalog.ids[name].Created, Scope: "local", Driver: name,
 		EnableIPv4: true, IPAM: network.IPAM{Driver: "default", Config: []network.IPAMConfig{}},
 		Options: map[string]string{}, Labels: map[string]string{},
 	}
@@ -116,7 +145,7 @@ func (s *Service) List(_ context.Context, f filter.Args) ([]network.Inspect, err
 		}
 	}
 	list := []network.Inspect{}
-	for _, name := range s.names() {
+	for _, name := range s.catalog.names {
 		n := s.describe(name)
 		idOK := f.MatchFunc("id", func(v string) bool { return strings.HasPrefix(n.ID, v) })
 		if !f.MatchPattern("name", n.Name) || !idOK || !f.Match("driver", n.Driver) || !f.Match("scope", n.Scope) ||
@@ -130,31 +159,11 @@ func (s *Service) List(_ context.Context, f filter.Args) ([]network.Inspect, err
 
 // Inspect finds a network by name, id or an unambiguous beginning of one.
 func (s *Service) Inspect(_ context.Context, ref string) (network.Inspect, error) {
-	name, err := s.lookup(ref)
+	name, err := s.catalog.lookup(ref)
 	if err != nil {
 		return network.Inspect{}, err
 	}
 	return network.Inspect{Network: s.describe(name), Containers: s.containers(name)}, nil
-}
-
-func (s *Service) lookup(ref string) (string, error) {
-	names := s.names()
-	if slices.Contains(names, ref) {
-		return ref, nil
-	}
-	var found []string
-	for _, n := range names {
-		if ref != "" && strings.HasPrefix(s.ids[n].ID, ref) {
-			found = append(found, n)
-		}
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return "", errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", ref))
-	}
-	return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("network %s is ambiguous (%d matches found based on ID prefix)", ref, len(found)))
 }
 
 // Create is not possible yet.
@@ -170,7 +179,7 @@ func (s *Service) Create(_ context.Context, req network.CreateRequest) (network.
 
 // Remove refuses: all networks that exist are predefined.
 func (s *Service) Remove(_ context.Context, ref string) error {
-	name, err := s.lookup(ref)
+	name, err := s.catalog.lookup(ref)
 	if err != nil {
 		return err
 	}
@@ -179,20 +188,12 @@ func (s *Service) Remove(_ context.Context, ref string) error {
 
 // Connect is not possible yet.
 func (s *Service) Connect(_ context.Context, ref string, _ network.ConnectRequest) error {
-	return s.cannotChange(ref, "connected to")
+	return s.catalog.cannotChange(ref, "connected to")
 }
 
 // Disconnect is not possible yet.
 func (s *Service) Disconnect(_ context.Context, ref string, _ network.DisconnectRequest) error {
-	return s.cannotChange(ref, "disconnected from")
-}
-
-func (s *Service) cannotChange(ref, verb string) error {
-	name, err := s.lookup(ref)
-	if err != nil {
-		return err
-	}
-	return errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("a container cannot be %s network %s after it was created: choose its network with --network when it is created", verb, name))
+	return s.catalog.cannotChange(ref, "disconnected from")
 }
 
 // Prune removes nothing: predefined networks stay.
@@ -205,11 +206,11 @@ func (s *Service) publish(action events.Action, e *endpoint) {
 		return
 	}
 	s.opt.Events(events.Message{Type: events.NetworkEventType, Action: action, Scope: "local",
-		Actor: events.Actor{ID: s.ids[e.network].ID, Attributes: map[string]string{
-			"container": e.containerID, "name": e.network, "type": s.driver(e.network)}}})
+		Actor: events.Actor{ID: s.catalog.ids[e.network].ID, Attributes: map[string]string{
+			"container": e.containerID, "name": e.network, "type": driver(e.network)}}})
 }
 
-func (s *Service) driver(name string) string {
+func driver(name string) string {
 	if name == network.NetworkNone {
 		return "null"
 	}

@@ -93,13 +93,13 @@ type identity struct {
 // Service is the network of one engine. It is safe for concurrent use; its lock
 // guards maps and is never held across a system call.
 type Service struct {
-	opt    Options
-	host   *link.Host
-	bridge *link.Bridge
-	pool   *ipam.Pool
-	ports  *port.Allocator
-	table  *firewall.Table
-	ids    map[string]identity
+	opt     Options
+	host    *link.Host
+	bridge  *link.Bridge
+	pool    *ipam.Pool
+	ports   *port.Allocator
+	table   *firewall.Table
+	catalog *catalog
 
 	mu        sync.Mutex
 	endpoints map[string]*endpoint
@@ -133,7 +133,7 @@ func New(opt Options) (_ *Service, err error) {
 	if s.ports, err = port.NewAllocator(s.host.Do); err != nil {
 		return nil, err
 	}
-	if err = s.loadIdentities(); err != nil {
+	if s.catalog, err = openCatalog(opt); err != nil {
 		return nil, err
 	}
 	if !opt.Disabled {
@@ -192,7 +192,7 @@ func (s *Service) openBridge() error {
 // bridge has already, what was asked for, what was recorded, or a free one.
 func (s *Service) chooseSubnet(found *link.Bridge, taken []netip.Prefix) (netip.Prefix, error) {
 	first := func(p netip.Prefix) netip.Prefix { return netip.PrefixFrom(p.Masked().Addr().Next(), p.Bits()) }
-	id := s.ids[network.NetworkBridge]
+	id := s.catalog.ids[network.NetworkBridge]
 	switch {
 	case s.opt.Subnet.IsValid():
 		if !s.opt.Subnet.Addr().Is4() {
@@ -217,7 +217,7 @@ func (s *Service) chooseSubnet(found *link.Bridge, taken []netip.Prefix) (netip.
 		return netip.Prefix{}, err
 	}
 	id.Subnet = p
-	return first(p), s.saveIdentity(network.NetworkBridge, id)
+	return first(p), s.catalog.save(network.NetworkBridge, id)
 }
 
 // warnOfBlockers tells of firewalls that will drop what containers send and get.
