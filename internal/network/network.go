@@ -150,6 +150,9 @@ func (s *Service) openBridge() error {
 	if len(s.opt.Bridge) == 0 || len(s.opt.Bridge) > 15 {
 		return fmt.Errorf("bridge name %q: must have 1 to 15 characters: %w", s.opt.Bridge, errdefs.ErrInvalidArgument)
 	}
+	// Two engines that start at once must not choose the same subnet.
+	release := s.host.Exclusive("hoy-subnets", 3*time.Second)
+	defer release()
 	found, err := s.host.FindBridge(s.opt.Bridge)
 	if err != nil {
 		return err

@@ -582,6 +582,38 @@ func TestParallelAttachAndLeftovers(t *testing.T) {
 	}
 }
 
+func TestEnginesThatStartAtOnceShareNoSubnet(t *testing.T) {
+	w := newWorld(t)
+	const n = 6
+	made := make(chan *Service, n)
+	for i := range n {
+		go func() {
+			db, err := store.Open(filepath.Join(t.TempDir(), "hoy.db"))
+			if err != nil {
+				t.Error(err)
+				made <- nil
+				return
+			}
+			defer db.Close()
+			s, err := New(Options{Bridge: fmt.Sprintf("hoytest%d", i), Table: fmt.Sprintf("hoytest%d", i), Store: db, NetNS: w.host})
+			if err != nil {
+				t.Error(err)
+			}
+			made <- s
+		}()
+	}
+	seen := map[netip.Prefix]bool{}
+	for range n {
+		if s := <-made; s != nil {
+			seen[s.pool.Subnet()] = true
+			t.Cleanup(func() { _ = s.Destroy() })
+		}
+	}
+	if len(seen) != n {
+		t.Errorf("%d engines have %d subnets", n, len(seen))
+	}
+}
+
 func TestFiles(t *testing.T) {
 	w := newWorld(t)
 	s := w.service(nil)

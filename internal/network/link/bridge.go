@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -231,6 +232,32 @@ func randomMAC() net.HardwareAddr {
 	_, _ = rand.Read(mac)        // never fails, see crypto/rand
 	mac[0] = mac[0]&^0x01 | 0x02 // unicast, locally administered
 	return mac
+}
+
+// Exclusive keeps others that call it with the same name in the same namespace
+// waiting until release is called or this process ends; they go on after patience
+// in any case. Names of the abstract socket namespace belong to a network namespace.
+func (h *Host) Exclusive(name string, patience time.Duration) (release func()) {
+	fd := -1
+	deadline := time.Now().Add(patience)
+	for {
+		err := h.Do(func() (err error) {
+			if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+				return err
+			}
+			if err = unix.Bind(fd, &unix.SockaddrUnix{Name: "@" + name}); err != nil {
+				_ = unix.Close(fd)
+			}
+			return err
+		})
+		switch {
+		case err == nil:
+			return func() { _ = unix.Close(fd) }
+		case !errors.Is(err, unix.EADDRINUSE) || time.Now().After(deadline):
+			return func() {}
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 // ConntrackHandle is Handle for the kernel's table of tracked connections.
