@@ -349,6 +349,12 @@ func TestLogsAreFramed(t *testing.T) {
 	if w.Body.String() != want || w.Header().Get("Content-Type") != "application/vnd.docker.multiplexed-stream" {
 		t.Errorf("%q %v, want %q", w.Body, w.Header(), want)
 	}
+	f.containers.entries = append(f.containers.entries, f.containers.entries[1], f.containers.entries[0])
+	w = f.do("GET", "/containers/web/logs?stdout=1&stderr=1", "", "X-Hoy-Merge-Logs", "1")
+	if want := frame(1, "one\n") + frame(2, "two\ntwo\n") + frame(1, "one\n"); w.Body.String() != want {
+		t.Errorf("merged: %q, want %q", w.Body, want)
+	}
+	f.containers.entries = f.containers.entries[:2]
 	f.containers.tty = true
 	w = f.do("GET", "/v1.41/containers/web/logs?stdout=1&stderr=1", "")
 	if w.Body.String() != "one\ntwo\n" || w.Header().Get("Content-Type") != "application/vnd.docker.raw-stream" {

@@ -78,7 +78,10 @@ func (b *batcher) send() {
 // LogFormat says how entries are written to a client.
 type LogFormat struct {
 	// TTY leaves the frames out.
-	TTY                 bool
+	TTY bool
+	// Merge puts consecutive entries of one stream into one frame. It is for
+	// clients that ask for it: many take a frame for a line.
+	Merge               bool
 	Timestamps, Details bool
 }
 
@@ -122,15 +125,43 @@ func details(attrs map[string]string) string {
 	return strings.Join(all, ",")
 }
 
+// maxMerged bounds a frame of several entries, in bytes.
+const maxMerged = 32 << 10
+
+// merger appends entries to a buffer that begins anew whenever it was sent.
+type merger struct {
+	LogFormat
+	// open is where the last frame begins; its stream may go on there.
+	open int
+	kind byte
+}
+
+func (m *merger) append(buf []byte, e *log.Entry) []byte {
+	if m.TTY || !m.Merge {
+		return m.LogFormat.append(buf, e)
+	}
+	start := len(buf)
+	buf = m.LogFormat.append(buf, e)
+	kind := buf[start]
+	if start == 0 || kind != m.kind || start-m.open > maxMerged {
+		m.open, m.kind = start, kind
+		return buf
+	}
+	buf = append(buf[:start], buf[start+8:]...)
+	binary.BigEndian.PutUint32(buf[m.open+4:], uint32(len(buf)-m.open-8))
+	return buf
+}
+
 // Logs sends entries to the client as they come. The header has been sent.
 func Logs(w http.ResponseWriter, f LogFormat, entries func(yield func(log.Entry, error) bool)) error {
 	b := newBatcher(w)
+	m := merger{LogFormat: f}
 	for e, err := range entries {
 		if err != nil {
 			_ = b.close()
 			return err
 		}
-		if err := b.add(func(buf []byte) []byte { return f.append(buf, &e) }); err != nil {
+		if err := b.add(func(buf []byte) []byte { return m.append(buf, &e) }); err != nil {
 			return err
 		}
 	}
