@@ -249,41 +249,54 @@ func (t *table) attach(req *monitor.AttachRequest) (*os.File, error) {
 	if err := checkID(req.ID); err != nil {
 		return nil, err
 	}
+	for {
+		streams, started, err := t.streamsFor(req)
+		if err != nil {
+			return nil, err
+		}
+		file, err := streams.Attach(req.Stdin, req.Stdout, req.Stderr)
+		if started || !errdefs.IsNotFound(err) {
+			if err != nil {
+				t.abandon(req.ID, streams)
+			}
+			return file, err
+		}
+		// Their last client went just now, and they with it: make new ones.
+	}
+}
+
+// streamsFor returns the streams of a process (started), or those that one is
+// to be started with.
+func (t *table) streamsFor(req *monitor.AttachRequest) (streams *stdio.Streams, started bool, err error) {
 	fresh, err := stdio.New(streamsConfig(req.ID, req.Stdio))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	fresh.OnIdle(func() { t.abandon(req.ID, fresh) })
 	t.mu.Lock()
-	streams, p := fresh, t.processes[req.ID]
+	p, waiting := t.processes[req.ID], t.pending[req.ID]
 	switch {
 	case p != nil && p.exit != nil:
 		err = fmt.Errorf("attach: %s has ended: %w", name(req.ID), errdefs.ErrNotFound)
 	case p != nil:
-		streams = p.streams
-	case t.pending[req.ID] != nil:
-		streams = t.pending[req.ID]
+		streams, started = p.streams, true
+	case waiting != nil:
+		streams = waiting
 	default:
+		streams = fresh
 		t.pending[req.ID] = fresh
 	}
 	t.mu.Unlock()
-	if streams != fresh || err != nil {
+	if streams != fresh {
 		fresh.Abort()
 	}
-	if err != nil {
-		return nil, err
-	}
-	file, err := streams.Attach(req.Stdin, req.Stdout, req.Stderr)
-	if err != nil && streams == fresh {
-		t.abandon(req.ID, fresh)
-	}
-	return file, err
+	return streams, started, err
 }
 
 // abandon gives up streams that nobody waits at any more and that no process took.
 func (t *table) abandon(id monitor.ProcessID, s *stdio.Streams) {
 	t.mu.Lock()
-	ours := t.pending[id] == s && s.Idle()
+	ours := t.pending[id] == s && s.Retire()
 	if ours {
 		delete(t.pending, id)
 	}

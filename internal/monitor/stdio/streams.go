@@ -202,11 +202,15 @@ func (s *Streams) Abort() {
 	s.finish()
 }
 
-// Idle says whether no client is attached.
-func (s *Streams) Idle() bool {
+// Retire refuses further clients, unless there is one; then it says false.
+func (s *Streams) Retire() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.clients) == 0
+	if len(s.clients) > 0 {
+		return false
+	}
+	s.closed = true
+	return true
 }
 
 func (s *Streams) closeChild() {
