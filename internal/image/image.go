@@ -129,7 +129,8 @@ func (s *Service) SetRegistries(insecure, mirrors []string) error {
 	return nil
 }
 
-// SetUsers sets who tells which containers use which image.
+// SetUsers sets who tells which containers use which image; call it before
+// anything else uses the service.
 func (s *Service) SetUsers(users func() []Use) { s.users = users }
 
 func (s *Service) publish(action events.Action, id string, attributes map[string]string) {

@@ -86,12 +86,17 @@ func (s *Store) unpackLayer(ctx context.Context, layer ocispec.Descriptor, diffI
 	}
 	defer plain.Close()
 	digester := digest.Canonical.Digester()
-	err = s.apply(ctx, io.TeeReader(plain, digester.Hash()), parent, func() (digest.Digest, error) {
+	both := tee.New(plain, digester.Hash())
+	err = s.apply(ctx, both, parent, func() (digest.Digest, error) {
+		if err := both.Wait(); err != nil {
+			return "", err
+		}
 		if got := digester.Digest(); got != diffID {
 			return "", fmt.Errorf("content has digest %s, its configuration says %s: %w", got, diffID, errdefs.ErrInvalidArgument)
 		}
 		return chain, nil
 	})
+	_ = both.Wait() // ends its goroutine where the unpacking failed
 	if err != nil {
 		return err
 	}
