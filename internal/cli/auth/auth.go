@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -228,10 +229,17 @@ func (s *Store) write() error {
 	return nil
 }
 
-// HeaderFor gives the value of the X-Registry-Auth header for the registry that
-// imageRef names: base64url of an AuthConfig in JSON, of an empty one where
-// configDir has no credentials for it.
+// HeaderFor is [Header] with warnings on the error stream of the process.
 func HeaderFor(configDir, imageRef string) (string, error) {
+	return Header(configDir, imageRef, os.Stderr)
+}
+
+// Header gives the value of the X-Registry-Auth header for the registry that
+// imageRef names: base64url of an AuthConfig in JSON, of an empty one where
+// configDir has no credentials for it. Most images can be had without: a helper
+// that fails, as one does that needs a desktop where there is none, is only a
+// warning.
+func Header(configDir, imageRef string, warnings io.Writer) (string, error) {
 	server, err := ServerOf(imageRef)
 	if err != nil {
 		return "", err
@@ -242,7 +250,11 @@ func HeaderFor(configDir, imageRef string) (string, error) {
 	}
 	a, err := s.Get(server)
 	if err != nil {
-		return "", err
+		if s.Helper(server) == "" {
+			return "", err
+		}
+		fmt.Fprintf(warnings, "WARNING: going on without credentials for %s: %v\n", server, err)
+		a = registry.AuthConfig{}
 	}
 	return authconfig.Encode(a)
 }

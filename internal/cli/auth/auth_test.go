@@ -255,6 +255,18 @@ func TestHeaderFor(t *testing.T) {
 	if _, err = HeaderFor(dir, "UPPER"); err == nil {
 		t.Error("a reference that is not valid was taken")
 	}
+	var warnings strings.Builder
+	dir = config(t, `{"credsStore":"is-not-installed"}`)
+	if header, err = Header(dir, "busybox", &warnings); err != nil || header != "e30=" || !strings.Contains(warnings.String(), "is-not-installed") {
+		t.Errorf("a helper that fails: %q, %v, warning %q", header, err, warnings.String())
+	}
+	if err := open(t, dir).Save(registry.AuthConfig{Username: "u", Password: "p"}); err == nil {
+		t.Error("credentials were kept by a helper that is not there")
+	}
+	dir = config(t, `{"auths":{"https://index.docker.io/v1/":{"auth":"???"}}}`)
+	if _, err = Header(dir, "busybox", &warnings); err == nil {
+		t.Error("broken credentials in the file went unnoticed")
+	}
 }
 
 func FuzzOpen(f *testing.F) {

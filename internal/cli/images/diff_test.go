@@ -158,6 +158,20 @@ func TestTransferAsDocker(t *testing.T) {
 	t.Run("error status", func(t *testing.T) { difftest.Compare(t, denied, build, "", "pull", "a") })
 }
 
+func TestSearchAsDocker(t *testing.T) {
+	routes := difftest.Routes{"GET /images/search": {Body: `[
+	{"name":"nginx","description":"Official build of Nginx, which is a web server\nand more than that.","star_count":20000,"is_official":true,"is_automated":false},
+	{"name":"bitnami/nginx","description":"<b>","star_count":200,"is_official":false,"is_automated":true}]`}}
+	for _, args := range []string{
+		"search nginx", "search --no-trunc nginx", "search --limit 5 --filter is-official=true nginx", "search --format {{.Name}}:{{.StarCount}}:{{.IsOfficial}} nginx",
+		"search --format json nginx", "search UPPER", "search", "search a b",
+	} {
+		t.Run(args, func(t *testing.T) { difftest.Compare(t, routes, build, "", strings.Fields(args)...) })
+	}
+	refused := difftest.Routes{"GET /images/search": {Status: 501, Body: `{"message":"searching is not implemented"}`}}
+	t.Run("refused", func(t *testing.T) { difftest.Compare(t, refused, build, "", "search", "x") })
+}
+
 func TestPruneAsDocker(t *testing.T) {
 	routes := difftest.Routes{"POST /images/prune": {Body: `{"ImagesDeleted":[{"Untagged":"a:latest"},{"Deleted":"` + idA + `"}],"SpaceReclaimed":1234567}`}}
 	for _, args := range []string{"image prune -f", "image prune -a -f", "image prune -f --filter until=24h --filter label!=x", "image prune x"} {

@@ -18,7 +18,7 @@ var searchTable = format.Table{
 	Columns: []string{"Name", "Description", "StarCount", "IsOfficial"},
 	Quiet:   "Name",
 	Headers: map[string]string{
-		"Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL", "IsAutomated": "AUTOMATED",
+		"Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL",
 	},
 	Shrink: []string{"Description"},
 }
@@ -48,9 +48,11 @@ func newSearch(app *cli.App) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		credentials, err := auth.HeaderFor(app.ConfigDir(), args[0])
-		if err != nil {
-			return err
+		credentials := ""
+		if _, err := auth.ServerOf(args[0]); err == nil { // a term need not be a reference
+			if credentials, err = auth.Header(app.ConfigDir(), args[0], app.Err); err != nil {
+				return err
+			}
 		}
 		result, err := api.ImageSearch(cmd.Context(), args[0],
 			client.ImageSearchOptions{RegistryAuth: credentials, Filters: filter.Filters(), Limit: limit})
@@ -64,12 +66,15 @@ func newSearch(app *cli.App) *cobra.Command {
 				description = format.Ellipsis(description, descriptionMax)
 			}
 			official := ""
-			if item.IsOfficial {
+			switch {
+			case layout == "json":
+				official = strconv.FormatBool(item.IsOfficial)
+			case item.IsOfficial:
 				official = "[OK]"
 			}
 			rows = append(rows, format.Row{
 				"Name": item.Name, "Description": description, "StarCount": strconv.Itoa(item.StarCount),
-				"IsOfficial": official, "IsAutomated": "",
+				"IsOfficial": official,
 			})
 		}
 		return searchTable.Write(app.Out, format.Options{Format: layout, Width: app.Out.Width()}, rows)

@@ -84,7 +84,7 @@ func Pull(cmd *cobra.Command, app *cli.App, ref, platform string, allTags bool, 
 	if err != nil {
 		return err
 	}
-	credentials, err := auth.HeaderFor(app.ConfigDir(), ref)
+	credentials, err := auth.Header(app.ConfigDir(), ref, app.Err)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func runPush(cmd *cobra.Command, app *cli.App, opt transferOptions, name string)
 	if err != nil {
 		return err
 	}
-	credentials, err := auth.HeaderFor(app.ConfigDir(), ref.String())
+	credentials, err := auth.Header(app.ConfigDir(), ref.String(), app.Err)
 	if err != nil {
 		return err
 	}
