@@ -381,6 +381,26 @@ func TestCgroupFromTheStart(t *testing.T) {
 	}
 }
 
+// TestUnifiedCgroup begins in a version 2 group, which hybrid machines have too.
+func TestUnifiedCgroup(t *testing.T) {
+	dir := busybox(t)
+	base := "/sys/fs/cgroup/unified"
+	var fs unix.Statfs_t
+	if err := unix.Statfs(base, &fs); err != nil || fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		if err := unix.Statfs("/sys/fs/cgroup", &fs); err != nil || fs.Type != unix.CGROUP2_SUPER_MAGIC {
+			t.Skip("needs a version 2 cgroup tree")
+		}
+		base = "/sys/fs/cgroup"
+	}
+	name := fmt.Sprintf("hoytest-unified-%d", os.Getpid())
+	must(t, os.Mkdir(filepath.Join(base, name), 0o755))
+	defer func() { must(t, os.Remove(filepath.Join(base, name))) }()
+	out := shell(t, dir, "cat /proc/self/cgroup; ls /sys/fs/cgroup/cgroup.procs", func(l *Launch) {
+		l.CgroupProcs = []string{filepath.Join(base, name, "cgroup.procs")}
+	})
+	expect(t, out, "0::/"+name, "/sys/fs/cgroup/cgroup.procs")
+}
+
 func TestReaperIsBound(t *testing.T) {
 	dir := busybox(t)
 	init := filepath.Join(t.TempDir(), "init")
