@@ -150,21 +150,24 @@ func (a *App) tlsConfig() (*tls.Config, error) {
 }
 
 // explainConnection says why the daemon does not answer and what to do. The
-// client's error has lost the cause, so a unix socket is asked once more.
+// client's error has lost the cause, so the address is dialled once more.
 func (a *App) explainConnection(err error) error {
 	host, herr := a.Host()
 	if herr != nil {
 		return herr
 	}
-	path, unix := strings.CutPrefix(host, "unix://")
-	if !unix {
-		return fmt.Errorf("Cannot connect to the hoy daemon at %s. Is it running? (%w)", host, err) //nolint:staticcheck // users know this sentence
+	scheme, path, _ := strings.Cut(host, "://")
+	address, _, _ := strings.Cut(path, "/")
+	if scheme == "unix" {
+		address = path
 	}
-	conn, derr := net.DialTimeout("unix", path, 2*time.Second)
+	conn, derr := net.DialTimeout(scheme, address, 2*time.Second)
 	switch {
 	case derr == nil:
-		_ = conn.Close()
-		return err
+		_ = conn.Close() // it listens; what went wrong came after
+		return fmt.Errorf("the daemon at %s does not answer as expected: %w", host, err)
+	case scheme != "unix":
+		return fmt.Errorf("Cannot connect to the hoy daemon at %s. Is it running? (%w)", host, derr) //nolint:staticcheck // users know this sentence
 	case errors.Is(derr, fs.ErrPermission):
 		return fmt.Errorf("permission denied while trying to connect to the hoy daemon at %s. "+
 			"Use sudo, or join the group that owns the socket: sudo usermod -aG %s $USER, then log in again", host, socketGroup(path))

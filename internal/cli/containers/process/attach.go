@@ -3,7 +3,6 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
@@ -90,11 +89,7 @@ func attach(ctx context.Context, app *cli.App, name string, stdin, sigProxy bool
 		redraw(ctx, app, api, c.ID)
 		defer session.FollowSize(ctx, app, containerSize(api, c.ID))()
 	}
-	if err := s.Stream(ctx, &attached.HijackedResponse); err != nil {
-		if errors.Is(err, session.ErrDetached) {
-			fmt.Fprintln(app.Err, "read escape sequence")
-			return nil
-		}
+	if over, err := session.Ended(app, "container "+name, s.Stream(ctx, &attached.HijackedResponse)); over {
 		return err
 	}
 	return exitOf(wait)

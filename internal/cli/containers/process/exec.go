@@ -3,7 +3,6 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -97,11 +96,7 @@ func (f *execFlags) run(ctx context.Context, app *cli.App, name string, command 
 			return err
 		})()
 	}
-	if err := s.Stream(ctx, &attached.HijackedResponse); err != nil {
-		if errors.Is(err, session.ErrDetached) {
-			fmt.Fprintln(app.Err, "read escape sequence")
-			return nil
-		}
+	if over, err := session.Ended(app, "the command", s.Stream(ctx, &attached.HijackedResponse)); over {
 		return err
 	}
 	return execExit(ctx, api, created.ID)

@@ -154,11 +154,7 @@ func (r *run) foreground(ctx context.Context, cmd *cobra.Command, spec *flags.Sp
 	if spec.Config.Tty {
 		defer session.FollowSize(ctx, r.app, containerSize(r.api, r.id))()
 	}
-	if err := <-streamed; err != nil {
-		if errors.Is(err, session.ErrDetached) {
-			fmt.Fprintln(r.app.Err, "read escape sequence")
-			return nil
-		}
+	if over, err := session.Ended(r.app, "container "+r.id[:min(12, len(r.id))], <-streamed); over {
 		return err
 	}
 	if r.detach {

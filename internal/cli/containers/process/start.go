@@ -105,11 +105,7 @@ func startAttached(ctx context.Context, app *cli.App, name string, stdin bool, k
 	if c.Config.Tty {
 		defer session.FollowSize(ctx, app, containerSize(api, c.ID))()
 	}
-	if err := <-streamed; err != nil {
-		if errors.Is(err, session.ErrDetached) {
-			fmt.Fprintln(app.Err, "read escape sequence")
-			return nil
-		}
+	if over, err := session.Ended(app, "container "+name, <-streamed); over {
 		return err
 	}
 	return exitOf(wait)

@@ -25,6 +25,29 @@ const DefaultDetachKeys = "ctrl-p,ctrl-q"
 // ErrDetached says that the user typed the detach keys.
 var ErrDetached = errors.New("detached")
 
+// ErrOutputClosed says that nobody reads this program's output any more.
+var ErrOutputClosed = errors.New("output closed")
+
+// outputClosedCode is what a shell shows for a program that SIGPIPE ended.
+const outputClosedCode = 128 + int(syscall.SIGPIPE)
+
+// Ended turns the error of [Session.Stream] into what the verb returns, and says
+// what became of the process that name stands for. Its second value is false
+// where the stream came to its natural end, so that there is an exit code.
+func Ended(app *cli.App, name string, err error) (over bool, _ error) {
+	switch {
+	case err == nil:
+		return false, nil
+	case errors.Is(err, ErrDetached):
+		fmt.Fprintln(app.Err, "read escape sequence")
+		return true, nil
+	case errors.Is(err, ErrOutputClosed):
+		fmt.Fprintf(app.Err, "%s: the output was closed; %s runs on\n", cli.Name, name)
+		return true, cli.Exit(outputClosedCode)
+	}
+	return true, err
+}
+
 // Session is one connection to the streams of a process.
 type Session struct {
 	App *cli.App
@@ -156,6 +179,14 @@ func (s *Session) copyOutput(conn *client.HijackedResponse) error {
 			errs = io.Discard
 		}
 		_, err = stdcopy.StdCopy(out, errs, conn.Reader)
+	}
+	switch {
+	case errors.Is(err, syscall.EPIPE):
+		return ErrOutputClosed
+	case errors.Is(err, syscall.ECONNRESET):
+		// The process ended without having read all of its input; all that it
+		// wrote came before.
+		return nil
 	}
 	return err
 }
