@@ -15,6 +15,7 @@ import (
 	"hoy/internal/cli/complete"
 	"hoy/internal/cli/format"
 	"hoy/internal/cli/listflag"
+	"hoy/internal/cli/progress"
 )
 
 var historyTable = format.Table{
@@ -78,6 +79,9 @@ func runHistory(cmd *cobra.Command, app *cli.App, opt historyOptions, ref string
 	}
 	var rows []format.Row
 	for _, item := range history.Items {
+		if app.Out.IsTerminal() {
+			item.CreatedBy, item.Comment = progress.Clean(item.CreatedBy), progress.Clean(item.Comment)
+		}
 		rows = append(rows, historyRow(item, opt))
 	}
 	width := app.Out.Width()

@@ -73,6 +73,14 @@ func TestListFitsTerminal(t *testing.T) {
 	}
 }
 
+func TestHistoryCannotCommandTerminal(t *testing.T) {
+	body := `[{"Id":"<missing>","Created":1,"CreatedBy":"a\u001b[2Jb","Size":1,"Comment":"\u001b]0;x\u0007y"}]`
+	s := difftest.Serve(t, difftest.Routes{"GET /images/a/history": {Body: body}})
+	if text, _ := onTerminal(t, s, 100, "history", "a"); strings.ContainsAny(text, "\x1b\x07") || !strings.Contains(text, "a[2Jb") {
+		t.Errorf("%q", text)
+	}
+}
+
 func TestPullOnTerminal(t *testing.T) {
 	s := difftest.Serve(t, difftest.Routes{"POST /images/create": {Body: pulled}})
 	text, code := onTerminal(t, s, 80, "pull", "a")

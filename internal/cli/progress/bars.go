@@ -55,9 +55,9 @@ func (b *bars) message(m jsonstream.Message) {
 		_, _ = io.WriteString(b.out, text)
 	case m.ID == "" || m.Progress == nil:
 		b.finish()
-		text := clean(m.Status)
+		text := Clean(m.Status)
 		if m.ID != "" {
-			text = clean(m.ID) + ": " + text
+			text = Clean(m.ID) + ": " + text
 		}
 		_, _ = fmt.Fprintln(b.out, text)
 	default:

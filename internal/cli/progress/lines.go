@@ -38,9 +38,9 @@ func (l *lines) message(m jsonstream.Message) {
 func (l *lines) line(m jsonstream.Message) {
 	l.newline()
 	if m.ID != "" {
-		_, _ = fmt.Fprintf(l.out, "%s: ", clean(m.ID))
+		_, _ = fmt.Fprintf(l.out, "%s: ", Clean(m.ID))
 	}
-	_, _ = fmt.Fprintln(l.out, clean(m.Status))
+	_, _ = fmt.Fprintln(l.out, Clean(m.Status))
 }
 
 // tick writes how far the jobs are, unless nothing has moved.

@@ -25,14 +25,14 @@ func newRows() *rows { return &rows{byID: map[string]*row{}} }
 
 // put records m and says whether its status differs from the last one.
 func (r *rows) put(m jsonstream.Message) bool {
-	id := clean(m.ID)
+	id := Clean(m.ID)
 	got, ok := r.byID[id]
 	if !ok {
 		got = &row{}
 		r.byID[id] = got
 		r.order = append(r.order, id)
 	}
-	status := clean(m.Status)
+	status := Clean(m.Status)
 	changed := !ok || got.status != status
 	got.status = status
 	got.progress = jsonstream.Progress{}
@@ -92,7 +92,7 @@ func amount(p jsonstream.Progress) string {
 		text += "/" + one(p.Total)
 	}
 	if p.Units != "" {
-		text += " " + clean(p.Units)
+		text += " " + Clean(p.Units)
 	}
 	return text
 }
@@ -151,9 +151,9 @@ func cut(s string, width int) string {
 	return s
 }
 
-// clean takes out of a text of a registry's or an image's making what would
+// Clean takes out of a text of a registry's or an image's making what would
 // move the cursor or otherwise command the terminal.
-func clean(s string) string {
+func Clean(s string) string {
 	bad := func(r rune) bool { return unicode.IsControl(r) && r != '\t' }
 	if strings.IndexFunc(s, bad) < 0 {
 		return s
@@ -166,11 +166,11 @@ func clean(s string) string {
 	}, s)
 }
 
-// cleanLines is clean for a text that may be of several lines.
+// cleanLines is [Clean] for a text that may be of several lines.
 func cleanLines(s string) string {
 	parts := strings.Split(s, "\n")
 	for i := range parts {
-		parts[i] = clean(parts[i])
+		parts[i] = Clean(parts[i])
 	}
 	return strings.Join(parts, "\n")
 }

@@ -20,6 +20,7 @@ import (
 	"hoy/internal/cli/complete"
 	"hoy/internal/cli/format"
 	"hoy/internal/cli/listflag"
+	"hoy/internal/cli/progress"
 )
 
 // timeLayout is RFC 3339 with all nine digits, so that lines align.
@@ -51,7 +52,7 @@ func newEvents(app *cli.App) *cobra.Command {
 	filter := listflag.Filter(flags, "f", "Filter output based on conditions provided")
 	listflag.Format(flags, &layout, "", false)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		write, err := eventWriter(app.Out, layout)
+		write, err := eventWriter(app.Out, layout, app.Out.IsTerminal())
 		if err != nil {
 			return cli.Fail(64, err)
 		}
@@ -86,13 +87,18 @@ func follow(ctx context.Context, stream client.EventsResult, write func(events.M
 	}
 }
 
-// eventWriter gives what writes one event as a line.
-func eventWriter(w io.Writer, layout string) (func(events.Message) error, error) {
+// eventWriter gives what writes one event as a line. Attributes are an image's
+// making: for a terminal, what would command it is taken out.
+func eventWriter(w io.Writer, layout string, terminal bool) (func(events.Message) error, error) {
 	var tmpl *template.Template
 	switch layout {
 	case "":
 		return func(m events.Message) error {
-			_, err := fmt.Fprintln(w, eventLine(m))
+			line := eventLine(m)
+			if terminal {
+				line = progress.Clean(line)
+			}
+			_, err := fmt.Fprintln(w, line)
 			return err
 		}, nil
 	case "json":
