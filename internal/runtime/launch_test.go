@@ -401,6 +401,11 @@ func TestUnifiedCgroup(t *testing.T) {
 	expect(t, out, "0::/"+name, "/sys/fs/cgroup/cgroup.procs")
 }
 
+func TestStreamsCanBeOpenedAnew(t *testing.T) {
+	dir := busybox(t)
+	expect(t, shell(t, dir, "echo again >/dev/stdout", func(l *Launch) { l.User = "app" }), "again")
+}
+
 func TestReaperIsBound(t *testing.T) {
 	dir := busybox(t)
 	init := filepath.Join(t.TempDir(), "init")

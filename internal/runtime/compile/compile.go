@@ -94,7 +94,7 @@ type builder struct {
 func Start(in Input, text bool) (*Result, error) {
 	b := newBuilder(in, text)
 	steps := []func(*builder) error{
-		(*builder).check, checkDevices, (*builder).namespaces, (*builder).cgroups, (*builder).prepareMounts, prepareMask, prepareTerminal,
+		(*builder).check, checkDevices, (*builder).namespaces, (*builder).cgroups, (*builder).prepareMounts, prepareMask, prepareTerminal, prepareStdio,
 		(*builder).enter, (*builder).placeMounts, sysctls, console, hidePaths, (*builder).leaveHost,
 		stdio, hostname, (*builder).workdir, (*builder).readonlyRoot, (*builder).become,
 	}

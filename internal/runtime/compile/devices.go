@@ -157,6 +157,21 @@ func console(b *builder) error {
 	return nil
 }
 
+// prepareStdio gives the streams to the user, so that the process can open them
+// anew by way of /dev/stdout. Not every file can be given, and not all need it.
+func prepareStdio(b *builder) error {
+	uid := b.hostID(false, b.in.User.UID)
+	for fd, from := range b.in.Stdio {
+		if b.proc.Terminal || from < 0 || uid == 0 {
+			continue
+		}
+		b.Step("give standard streams to user", "")
+		r := b.Given([]string{"stdin", "stdout", "stderr"}[fd], uintptr(from))
+		b.Call(unix.SYS_FCHOWN, program.R(r), program.Num(uid), program.Num(-1)).Tolerate()
+	}
+	return nil
+}
+
 // stdio makes the streams the process's own.
 func stdio(b *builder) error {
 	b.Step("set up standard streams", "")

@@ -31,7 +31,7 @@ func Exec(in ExecInput, text bool) (*Result, error) {
 	b.userns = in.Join&unix.CLONE_NEWUSER != 0
 	b.lin.UIDMappings = in.UIDMappings
 	steps := []func(*builder) error{
-		(*builder).check, (*builder).cgroups, (*builder).execTerminal,
+		(*builder).check, (*builder).cgroups, (*builder).execTerminal, prepareStdio,
 		func(b *builder) error { return b.join(in) },
 		stdio, (*builder).execWorkdir, (*builder).become,
 	}

@@ -119,13 +119,15 @@ func (b *builder) enter() error {
 		program.Flag(unix.MS_REC|unix.MS_PRIVATE, "MS_REC|MS_PRIVATE"), program.Num(0))
 	attachMask(b)
 	b.mountOwn()
-	b.Step("pivot to root file system", "")
+	// The host's root must not be stacked over the new one while paths are
+	// resolved: ".." at the new root would lead onto it. So the child changes its
+	// root first, and pivots when all is in place.
+	b.Step("enter root file system", "")
 	b.oldRoot = b.FD("host")
 	b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/"), program.Flag(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY")).Into(b.oldRoot)
 	b.Move(program.R(b.root), program.CWD(), "/")
 	b.Call(unix.SYS_FCHDIR, program.R(b.root))
-	b.Call(unix.SYS_PIVOT_ROOT, program.Str("."), program.Str("."))
-	b.Call(unix.SYS_CHDIR, program.Str("/"))
+	b.Call(unix.SYS_CHROOT, program.Str("."))
 	return nil
 }
 
@@ -163,6 +165,11 @@ func becomeRoot(b *builder) {
 
 // leaveHost lets go of the host's mounts.
 func (b *builder) leaveHost() error {
+	b.Step("pivot to root file system", "")
+	b.Call(unix.SYS_FCHDIR, program.R(b.oldRoot))
+	b.Call(unix.SYS_CHROOT, program.Str("."))
+	b.Call(unix.SYS_FCHDIR, program.R(b.root))
+	b.Call(unix.SYS_PIVOT_ROOT, program.Str("."), program.Str("."))
 	b.Step("detach host mounts", "")
 	b.Call(unix.SYS_FCHDIR, program.R(b.oldRoot))
 	b.Call(unix.SYS_UMOUNT2, program.Str("."), program.Flag(unix.MNT_DETACH, "MNT_DETACH"))
