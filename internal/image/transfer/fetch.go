@@ -13,15 +13,12 @@ import (
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"hoy/internal/image/remote"
 	"hoy/internal/image/store"
 )
 
 // maxAttempts bounds how often one blob is asked for before the pull fails.
 const maxAttempts = 5
-
-// errLied marks content that is not what the manifest promised; asking again
-// does not help.
-var errLied = errors.New("the registry sent wrong content")
 
 // fetch brings one blob into the store and checks its size and digest. What
 // arrived of it stays for a day when the connection breaks, and is continued.
@@ -29,18 +26,18 @@ func (c *Client) fetch(ctx context.Context, s *store.Store, from remotes.Fetcher
 	// Addresses in a manifest are not followed: they could be anybody's.
 	desc.URLs = nil
 	if err := desc.Digest.Validate(); err != nil {
-		return said(errdefs.ErrInvalidArgument, err, "manifest names an invalid digest %q", oneLine(string(desc.Digest)))
+		return remote.Said(errdefs.ErrInvalidArgument, err, "manifest names an invalid digest %q", string(desc.Digest[:min(len(desc.Digest), 128)]))
 	}
 	if desc.Size < 0 {
-		return said(errdefs.ErrInvalidArgument, nil, "manifest gives %s a negative size", desc.Digest)
+		return remote.Said(errdefs.ErrInvalidArgument, nil, "manifest gives %s a negative size", desc.Digest)
 	}
-	wait := c.retryDelay
+	wait := c.RetryDelay
 	for attempt := 1; ; attempt++ {
 		err := fetchOnce(ctx, s, from, desc, labels, report)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if errors.Is(err, errLied) || attempt == maxAttempts || !temporary(err) {
+		if errors.Is(err, remote.ErrWrongContent) || attempt == maxAttempts || !temporary(err) {
 			return err
 		}
 		if retry != nil {
@@ -58,10 +55,10 @@ func (c *Client) fetch(ctx context.Context, s *store.Store, from remotes.Fetcher
 // temporary says whether the same request may succeed later: not after an
 // answer that was understood.
 func temporary(err error) bool {
-	if _, ok := errors.AsType[*htmlError](err); ok || errors.Is(err, docker.ErrInvalidAuthorization) {
+	if _, ok := errors.AsType[*remote.HTMLError](err); ok || errors.Is(err, docker.ErrInvalidAuthorization) {
 		return false
 	}
-	_, answered := errorStatus(err)
+	_, answered := remote.ErrorStatus(err)
 	return !answered && !errdefs.IsNotFound(err) && !errdefs.IsInvalidArgument(err)
 }
 
@@ -87,7 +84,7 @@ func fetchOnce(ctx context.Context, s *store.Store, from remotes.Fetcher, desc o
 	}
 	if st.Offset < desc.Size || desc.Size == 0 {
 		if err := receive(ctx, from, desc, w, st.Offset, report); err != nil {
-			if errors.Is(err, errLied) {
+			if errors.Is(err, remote.ErrWrongContent) {
 				_ = w.Truncate(0)
 			}
 			return err
@@ -97,7 +94,7 @@ func fetchOnce(ctx context.Context, s *store.Store, from remotes.Fetcher, desc o
 		if errdefs.IsFailedPrecondition(err) {
 			got := w.Digest()
 			_ = w.Truncate(0)
-			return said(errdefs.ErrInvalidArgument, errLied, "registry sent wrong content: digest is %s, the manifest says %s", got, desc.Digest)
+			return remote.Said(errdefs.ErrInvalidArgument, remote.ErrWrongContent, "registry sent wrong content: digest is %s, the manifest says %s", got, desc.Digest)
 		}
 		return fmt.Errorf("image store: %w", err)
 	}
@@ -124,7 +121,7 @@ func receive(ctx context.Context, from remotes.Fetcher, desc ocispec.Descriptor,
 	for n := offset; ; {
 		got, err := rc.Read(buf)
 		if n += int64(got); n > desc.Size {
-			return said(errdefs.ErrInvalidArgument, errLied, "registry sent more than the %d bytes that the manifest says %s has", desc.Size, desc.Digest)
+			return remote.Said(errdefs.ErrInvalidArgument, remote.ErrWrongContent, "registry sent more than the %d bytes that the manifest says %s has", desc.Size, desc.Digest)
 		}
 		if got > 0 {
 			if _, err := w.Write(buf[:got]); err != nil {

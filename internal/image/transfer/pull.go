@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"hoy/internal/image/remote"
 	"hoy/internal/image/store"
 	"hoy/internal/request"
 )
@@ -44,17 +45,17 @@ func (c *Client) Pull(ctx context.Context, s *store.Store, ref reference.Named, 
 		return ocispec.Descriptor{}, err
 	}
 	target, err := p.run(ctx)
-	return target, explain(ref, "pull", err)
+	return target, remote.Explain(ref, "pull", err)
 }
 
 // Tags lists the tags of a repository at its registry.
 func (c *Client) Tags(ctx context.Context, repo reference.Named, auth *registry.AuthConfig) ([]string, error) {
-	session, err := c.session(hostOf(repo), auth)
+	session, err := c.Open(remote.HostOf(repo), auth)
 	if err != nil {
 		return nil, err
 	}
-	tags, err := session.tags(ctx, reference.Path(repo))
-	return tags, explain(repo, "pull", err)
+	tags, err := session.Tags(ctx, reference.Path(repo))
+	return tags, remote.Explain(repo, "pull", err)
 }
 
 type puller struct {
@@ -62,13 +63,13 @@ type puller struct {
 	s        *store.Store
 	ref      reference.Named
 	platform *ocispec.Platform
-	session  *session
+	session  *remote.Session
 	report   *reporter
 	from     remotes.Fetcher
 }
 
 func (c *Client) newPuller(s *store.Store, ref reference.Named, opt Pull) (*puller, error) {
-	session, err := c.session(hostOf(ref), opt.Auth)
+	session, err := c.Open(remote.HostOf(ref), opt.Auth)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func (c *Client) newPuller(s *store.Store, ref reference.Named, opt Pull) (*pull
 
 func (p *puller) run(ctx context.Context) (ocispec.Descriptor, error) {
 	none := ocispec.Descriptor{}
-	resolver := p.session.resolver()
+	resolver := p.session.Resolver()
 	_, target, err := resolver.Resolve(ctx, p.ref.String())
 	if err != nil {
 		return none, err
@@ -114,7 +115,7 @@ func (p *puller) run(ctx context.Context) (ocispec.Descriptor, error) {
 // document fetches a manifest or an index and returns it.
 func (p *puller) document(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
 	if desc.Size > store.MaxDocument {
-		return nil, said(errdefs.ErrInvalidArgument, nil, "manifest %s has %d bytes, more than %d", desc.Digest, desc.Size, store.MaxDocument)
+		return nil, remote.Said(errdefs.ErrInvalidArgument, nil, "manifest %s has %d bytes, more than %d", desc.Digest, desc.Size, store.MaxDocument)
 	}
 	if strings.HasPrefix(desc.MediaType, "application/vnd.docker.distribution.manifest.v1+") {
 		return nil, errSchema1(p.ref)
@@ -127,7 +128,7 @@ func (p *puller) document(ctx context.Context, desc ocispec.Descriptor) ([]byte,
 }
 
 func errSchema1(ref reference.Named) error {
-	return said(errdefs.ErrInvalidArgument, nil, "%s is in Docker's image format v1 (manifest schema 1), which is no longer supported; "+
+	return remote.Said(errdefs.ErrInvalidArgument, nil, "%s is in Docker's image format v1 (manifest schema 1), which is no longer supported; "+
 		"ask its publisher to push it again with a current tool, in schema 2 or OCI format", reference.FamiliarString(ref))
 }
 
@@ -141,7 +142,7 @@ func mediaType(announced string, data []byte) (string, error) {
 		FSLayers      json.RawMessage `json:"fsLayers"`
 	}
 	if err := json.Unmarshal(data, &doc); err != nil {
-		return "", said(errdefs.ErrInvalidArgument, err, "the registry's manifest is not valid JSON; is this a registry?")
+		return "", remote.Said(errdefs.ErrInvalidArgument, err, "the registry's manifest is not valid JSON; is this a registry?")
 	}
 	kind := announced
 	if !images.IsManifestType(kind) && !images.IsIndexType(kind) {
@@ -149,13 +150,13 @@ func mediaType(announced string, data []byte) (string, error) {
 	}
 	switch {
 	case doc.FSLayers != nil || doc.SchemaVersion == 1:
-		return "", said(errdefs.ErrInvalidArgument, nil, "image is in Docker's image format v1 (manifest schema 1), which is no longer supported")
+		return "", remote.Said(errdefs.ErrInvalidArgument, nil, "image is in Docker's image format v1 (manifest schema 1), which is no longer supported")
 	case doc.MediaType != "" && doc.MediaType != kind:
-		return "", said(errdefs.ErrInvalidArgument, nil, "the registry calls the manifest %q, the manifest itself %q", announced, doc.MediaType)
+		return "", remote.Said(errdefs.ErrInvalidArgument, nil, "the registry calls the manifest %q, the manifest itself %q", announced, doc.MediaType)
 	case images.IsIndexType(kind) && doc.Config != nil, images.IsManifestType(kind) && doc.Manifests != nil:
-		return "", said(errdefs.ErrInvalidArgument, nil, "ambiguous manifest: both an image and a list of images")
+		return "", remote.Said(errdefs.ErrInvalidArgument, nil, "ambiguous manifest: both an image and a list of images")
 	case !images.IsManifestType(kind) && !images.IsIndexType(kind):
-		return "", said(errdefs.ErrInvalidArgument, nil, "unsupported manifest media type %q", announced)
+		return "", remote.Said(errdefs.ErrInvalidArgument, nil, "unsupported manifest media type %q", announced)
 	}
 	return kind, nil
 }
@@ -164,7 +165,7 @@ func mediaType(announced string, data []byte) (string, error) {
 func (p *puller) pickManifest(ctx context.Context, target ocispec.Descriptor, data []byte) (ocispec.Descriptor, error) {
 	var index ocispec.Index
 	if err := json.Unmarshal(data, &index); err != nil {
-		return ocispec.Descriptor{}, said(errdefs.ErrInvalidArgument, err, "manifest list %s is damaged: %v", target.Digest, err)
+		return ocispec.Descriptor{}, remote.Said(errdefs.ErrInvalidArgument, err, "manifest list %s is damaged: %v", target.Digest, err)
 	}
 	want, matcher := platforms.DefaultSpec(), platforms.Default()
 	if p.platform != nil {
@@ -183,10 +184,10 @@ func (p *puller) pickManifest(ctx context.Context, target ocispec.Descriptor, da
 		best = &index.Manifests[0]
 	}
 	if best == nil {
-		return ocispec.Descriptor{}, said(errdefs.ErrNotFound, nil, "no matching manifest for %s in the manifest list entries", platforms.FormatAll(want))
+		return ocispec.Descriptor{}, remote.Said(errdefs.ErrNotFound, nil, "no matching manifest for %s in the manifest list entries", platforms.FormatAll(want))
 	}
 	if best.Size > store.MaxDocument || best.Size < 0 {
-		return ocispec.Descriptor{}, said(errdefs.ErrInvalidArgument, nil, "manifest %s has %d bytes, more than %d", best.Digest, best.Size, store.MaxDocument)
+		return ocispec.Descriptor{}, remote.Said(errdefs.ErrInvalidArgument, nil, "manifest %s has %d bytes, more than %d", best.Digest, best.Size, store.MaxDocument)
 	}
 	if err := p.s.Label(ctx, target.Digest, p.withSource(store.GCLabels(index.Manifests...))); err != nil {
 		return ocispec.Descriptor{}, err
@@ -199,11 +200,11 @@ func (p *puller) image(ctx context.Context, desc ocispec.Descriptor, data []byte
 	if kind, err := mediaType(desc.MediaType, data); err != nil {
 		return err
 	} else if images.IsIndexType(kind) {
-		return said(errdefs.ErrInvalidArgument, nil, "manifest list entry %s is itself a list", desc.Digest)
+		return remote.Said(errdefs.ErrInvalidArgument, nil, "manifest list entry %s is itself a list", desc.Digest)
 	}
 	var m ocispec.Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return said(errdefs.ErrInvalidArgument, err, "manifest %s is damaged: %v", desc.Digest, err)
+		return remote.Said(errdefs.ErrInvalidArgument, err, "manifest %s is damaged: %v", desc.Digest, err)
 	}
 	if err := checkManifest(desc, m); err != nil {
 		return err
@@ -220,7 +221,7 @@ func (p *puller) image(ctx context.Context, desc ocispec.Descriptor, data []byte
 		return err
 	}
 	if p.platform != nil && !platforms.Only(*p.platform).Match(parsed.Platform()) {
-		return said(errdefs.ErrNotFound, nil, "image with reference %s was found but its platform (%s) does not match the specified platform (%s)",
+		return remote.Said(errdefs.ErrNotFound, nil, "image with reference %s was found but its platform (%s) does not match the specified platform (%s)",
 			reference.FamiliarString(p.ref), platforms.FormatAll(parsed.Platform()), platforms.FormatAll(*p.platform))
 	}
 	return p.layers(ctx, parsed)
@@ -228,17 +229,17 @@ func (p *puller) image(ctx context.Context, desc ocispec.Descriptor, data []byte
 
 func checkManifest(desc ocispec.Descriptor, m ocispec.Manifest) error {
 	if !images.IsConfigType(m.Config.MediaType) {
-		return said(errdefs.ErrInvalidArgument, nil, "%s is not a container image: its configuration is of type %q", desc.Digest, m.Config.MediaType)
+		return remote.Said(errdefs.ErrInvalidArgument, nil, "%s is not a container image: its configuration is of type %q", desc.Digest, m.Config.MediaType)
 	}
 	if m.Config.Size > store.MaxDocument || m.Config.Size < 0 {
-		return said(errdefs.ErrInvalidArgument, nil, "configuration %s has %d bytes, more than %d", m.Config.Digest, m.Config.Size, store.MaxDocument)
+		return remote.Said(errdefs.ErrInvalidArgument, nil, "configuration %s has %d bytes, more than %d", m.Config.Digest, m.Config.Size, store.MaxDocument)
 	}
 	if len(m.Layers) > maxLayers {
-		return said(errdefs.ErrInvalidArgument, nil, "image has %d layers, more than %d", len(m.Layers), maxLayers)
+		return remote.Said(errdefs.ErrInvalidArgument, nil, "image has %d layers, more than %d", len(m.Layers), maxLayers)
 	}
 	for _, l := range m.Layers {
 		if !images.IsLayerType(l.MediaType) {
-			return said(errdefs.ErrInvalidArgument, nil, "unsupported layer type %q", l.MediaType)
+			return remote.Said(errdefs.ErrInvalidArgument, nil, "unsupported layer type %q", l.MediaType)
 		}
 	}
 	return nil
@@ -332,6 +333,6 @@ func (p *puller) withSource(labels map[string]string) map[string]string {
 }
 
 func sourceLabel(ref reference.Named) map[string]string {
-	host, _, _ := strings.Cut(hostOf(ref), ":")
+	host, _, _ := strings.Cut(remote.HostOf(ref), ":")
 	return map[string]string{"containerd.io/distribution.source." + host: reference.Path(ref)}
 }

@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"hoy/internal/image/remote"
 	"hoy/internal/image/store"
 	"hoy/internal/request"
 )
@@ -33,19 +34,19 @@ type Push struct {
 // it is here, and points ref at it there. Layers are never compressed anew, so
 // a later pull has the same digest.
 func (c *Client) Push(ctx context.Context, s *store.Store, ref reference.Named, target ocispec.Descriptor, opt Push) error {
-	session, err := c.session(hostOf(ref), opt.Auth)
+	session, err := c.Open(remote.HostOf(ref), opt.Auth)
 	if err != nil {
 		return err
 	}
 	p := &pusher{c: c, s: s, ref: ref, session: session, report: newReporter(opt.Progress)}
-	return explain(ref, "push", p.run(ctx, target, opt.Platform))
+	return remote.Explain(ref, "push", p.run(ctx, target, opt.Platform))
 }
 
 type pusher struct {
 	c       *Client
 	s       *store.Store
 	ref     reference.Named
-	session *session
+	session *remote.Session
 	report  *reporter
 	to      remotes.Pusher
 }
@@ -56,7 +57,7 @@ func (p *pusher) run(ctx context.Context, target ocispec.Descriptor, platform *o
 		return err
 	}
 	// With the digest, the one manifest that has it gets the tag.
-	p.to, err = p.session.resolver().Pusher(ctx, p.ref.String()+"@"+target.Digest.String())
+	p.to, err = p.session.Resolver().Pusher(ctx, p.ref.String()+"@"+target.Digest.String())
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (p *pusher) choose(ctx context.Context, target ocispec.Descriptor, platform
 	if platform != nil {
 		m, err := p.s.Select(ctx, target, platform)
 		if err != nil {
-			return target, nil, said(errdefs.ErrNotFound, err, "image %s: %v", reference.FamiliarString(p.ref), err)
+			return target, nil, remote.Said(errdefs.ErrNotFound, err, "image %s: %v", reference.FamiliarString(p.ref), err)
 		}
 		return m.Descriptor, nil, nil
 	}
@@ -119,7 +120,7 @@ func (p *pusher) choose(ctx context.Context, target ocispec.Descriptor, platform
 		return target, nil, merr
 	}
 	if len(present) != 1 {
-		return target, nil, said(errdefs.ErrNotFound, err, "image %s is not whole here: %v; push one platform of it with --platform", reference.FamiliarString(p.ref), err)
+		return target, nil, remote.Said(errdefs.ErrNotFound, err, "image %s is not whole here: %v; push one platform of it with --platform", reference.FamiliarString(p.ref), err)
 	}
 	return present[0].Descriptor, &target, nil
 }
@@ -195,7 +196,7 @@ func (p *pusher) blob(ctx context.Context, desc ocispec.Descriptor, isLayer bool
 	switch {
 	case errdefs.IsAlreadyExists(err):
 		status = "Layer already exists"
-		if st, serr := p.session.tracker.GetStatus(remotes.MakeRefKey(ctx, desc)); serr == nil && st.MountedFrom != "" {
+		if st, serr := p.session.Tracker.GetStatus(remotes.MakeRefKey(ctx, desc)); serr == nil && st.MountedFrom != "" {
 			status = "Mounted from " + st.MountedFrom
 		}
 	case err != nil:
@@ -214,7 +215,7 @@ func (p *pusher) remember(ctx context.Context, d digest.Digest) error {
 
 // retried sends one blob or manifest, anew where the connection broke.
 func (p *pusher) retried(ctx context.Context, desc ocispec.Descriptor, report func(int64)) error {
-	wait := p.c.retryDelay
+	wait := p.c.RetryDelay
 	for attempt := 1; ; attempt++ {
 		err := p.send(ctx, desc, report)
 		if err == nil || ctx.Err() != nil || attempt == maxAttempts || !temporary(err) || errdefs.IsAlreadyExists(err) {

@@ -1,4 +1,4 @@
-package transfer
+package remote
 
 import (
 	"context"
@@ -30,7 +30,7 @@ func (c *Client) Login(ctx context.Context, auth registry.AuthConfig) (registry.
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	host := loginHost(auth.ServerAddress)
-	s, err := c.session(host, &auth)
+	s, err := c.Open(host, &auth)
 	if err != nil {
 		return registry.AuthResponse{}, err
 	}
@@ -45,22 +45,22 @@ func (c *Client) Login(ctx context.Context, auth registry.AuthConfig) (registry.
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
 		return registry.AuthResponse{}, unauthorized(host, nil)
 	}
-	return registry.AuthResponse{}, said(errdefs.ErrUnavailable, nil, "login attempt to https://%s/v2/ failed with status: %s", host, resp.Status)
+	return registry.AuthResponse{}, Said(errdefs.ErrUnavailable, nil, "login attempt to https://%s/v2/ failed with status: %s", host, resp.Status)
 }
 
 func loginError(host string, err error) error {
-	if html, ok := errors.AsType[*htmlError](err); ok {
-		return said(errdefs.ErrInvalidArgument, err, "registry %v", html)
+	if html, ok := errors.AsType[*HTMLError](err); ok {
+		return Said(errdefs.ErrInvalidArgument, err, "registry %v", html)
 	}
-	status, answered := errorStatus(err)
+	status, answered := ErrorStatus(err)
 	if errors.Is(err, docker.ErrInvalidAuthorization) || (answered && (status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest)) {
 		return unauthorized(host, err)
 	}
-	return said(errdefs.ErrUnavailable, err, "login to %s: %v", host, err)
+	return Said(errdefs.ErrUnavailable, err, "login to %s: %v", host, err)
 }
 
 func unauthorized(host string, cause error) error {
-	return said(errdefs.ErrUnauthenticated, cause, "Get \"https://%s/v2/\": unauthorized: incorrect username or password", host)
+	return Said(errdefs.ErrUnauthenticated, cause, "Get \"https://%s/v2/\": unauthorized: incorrect username or password", host)
 }
 
 // loginHost is the registry that an address in any of its historic forms means.
@@ -77,15 +77,15 @@ func loginHost(address string) string {
 // Inspect asks a registry what a name points at and for which platforms it is.
 func (c *Client) Inspect(ctx context.Context, ref reference.Named, auth *registry.AuthConfig) (registry.DistributionInspect, error) {
 	out, err := c.inspect(ctx, ref, auth)
-	return out, explain(ref, "pull", err)
+	return out, Explain(ref, "pull", err)
 }
 
 func (c *Client) inspect(ctx context.Context, ref reference.Named, auth *registry.AuthConfig) (out registry.DistributionInspect, err error) {
-	s, err := c.session(hostOf(ref), auth)
+	s, err := c.Open(HostOf(ref), auth)
 	if err != nil {
 		return out, err
 	}
-	resolver := s.resolver()
+	resolver := s.Resolver()
 	if _, out.Descriptor, err = resolver.Resolve(ctx, ref.String()); err != nil {
 		return out, err
 	}
@@ -104,10 +104,10 @@ func (c *Client) inspect(ctx context.Context, ref reference.Named, auth *registr
 			return err
 		}
 		if desc.Digest.Validate() != nil || desc.Digest.Algorithm().FromBytes(data) != desc.Digest {
-			return said(errdefs.ErrInvalidArgument, errLied, "registry sent wrong content for %s", desc.Digest)
+			return Said(errdefs.ErrInvalidArgument, ErrWrongContent, "registry sent wrong content for %s", desc.Digest)
 		}
 		if err := json.Unmarshal(data, v); err != nil {
-			return said(errdefs.ErrInvalidArgument, err, "%s is not valid JSON: %v", desc.Digest, err)
+			return Said(errdefs.ErrInvalidArgument, err, "%s is not valid JSON: %v", desc.Digest, err)
 		}
 		return nil
 	}
@@ -124,7 +124,7 @@ func (c *Client) inspect(ctx context.Context, ref reference.Named, auth *registr
 		return out, nil
 	}
 	if !images.IsManifestType(out.Descriptor.MediaType) {
-		return out, said(errdefs.ErrInvalidArgument, nil, "unsupported manifest media type %q", out.Descriptor.MediaType)
+		return out, Said(errdefs.ErrInvalidArgument, nil, "unsupported manifest media type %q", out.Descriptor.MediaType)
 	}
 	var m ocispec.Manifest
 	if err := read(out.Descriptor, &m); err != nil {

@@ -1,4 +1,4 @@
-package transfer
+package remote
 
 import (
 	"context"
@@ -14,8 +14,12 @@ import (
 	"github.com/distribution/reference"
 )
 
-// said gives an error the text and class for people, and keeps the cause.
-func said(class error, cause error, format string, args ...any) error {
+// ErrWrongContent marks content that is not what the manifest promised; asking again
+// does not help.
+var ErrWrongContent = errors.New("the registry sent wrong content")
+
+// Said gives an error the text and class for people, and keeps the cause.
+func Said(class error, cause error, format string, args ...any) error {
 	return &message{class: class, cause: cause, text: fmt.Sprintf(format, args...)}
 }
 
@@ -40,8 +44,8 @@ func statusError(resp *http.Response) error {
 	}
 }
 
-// explain turns what went wrong with a registry into Docker's words and class.
-func explain(ref reference.Named, verb string, err error) error {
+// Explain turns what went wrong with a registry into Docker's words and class.
+func Explain(ref reference.Named, verb string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -49,8 +53,8 @@ func explain(ref reference.Named, verb string, err error) error {
 		return err
 	}
 	name := reference.FamiliarName(ref)
-	if html, ok := errors.AsType[*htmlError](err); ok {
-		return said(errdefs.ErrInvalidArgument, err, "registry %v", html)
+	if html, ok := errors.AsType[*HTMLError](err); ok {
+		return Said(errdefs.ErrInvalidArgument, err, "registry %v", html)
 	}
 	status, hasStatus := errors.AsType[remoteerrors.ErrUnexpectedStatus](err)
 	switch {
@@ -59,24 +63,24 @@ func explain(ref reference.Named, verb string, err error) error {
 		return denied(name, verb, status, err)
 	case errdefs.IsNotFound(err), hasStatus && status.StatusCode == http.StatusNotFound:
 		if verb == "push" {
-			return said(errdefs.ErrNotFound, err, "push of %s: the registry does not know the repository or what was uploaded: %v", name, registryWords(status, err))
+			return Said(errdefs.ErrNotFound, err, "push of %s: the registry does not know the repository or what was uploaded: %v", name, registryWords(status, err))
 		}
-		return said(errdefs.ErrNotFound, err, "manifest for %s not found: manifest unknown", reference.FamiliarString(ref))
+		return Said(errdefs.ErrNotFound, err, "manifest for %s not found: manifest unknown", reference.FamiliarString(ref))
 	case hasStatus && status.StatusCode == http.StatusTooManyRequests:
-		return said(errdefs.ErrResourceExhausted, err, "toomanyrequests: %s limits how often you may %s: %s", hostOf(ref), verb, registryWords(status, err))
+		return Said(errdefs.ErrResourceExhausted, err, "toomanyrequests: %s limits how often you may %s: %s", HostOf(ref), verb, registryWords(status, err))
 	case hasStatus:
-		return said(errdefs.ErrUnavailable, err, "%s of %s: registry %s answered %s to %s: %s", verb, name, hostOf(ref), status.Status, status.RequestMethod, registryWords(status, err))
+		return Said(errdefs.ErrUnavailable, err, "%s of %s: registry %s answered %s to %s: %s", verb, name, HostOf(ref), status.Status, status.RequestMethod, registryWords(status, err))
 	case errdefs.IsInvalidArgument(err), errdefs.IsNotImplemented(err), errdefs.IsFailedPrecondition(err):
 		return err
 	}
-	return said(errdefs.ErrUnavailable, err, "%s of %s: %v", verb, name, err)
+	return Said(errdefs.ErrUnavailable, err, "%s of %s: %v", verb, name, err)
 }
 
 func denied(name, verb string, status remoteerrors.ErrUnexpectedStatus, err error) error {
 	if verb == "push" {
-		return said(errdefs.ErrPermissionDenied, err, "push access denied for %s, repository does not exist or may require 'docker login': denied: %s", name, registryWords(status, nil))
+		return Said(errdefs.ErrPermissionDenied, err, "push access denied for %s, repository does not exist or may require 'docker login': denied: %s", name, registryWords(status, nil))
 	}
-	return said(errdefs.ErrNotFound, err, "pull access denied for %s, repository does not exist or may require 'docker login': denied: %s", name, registryWords(status, nil))
+	return Said(errdefs.ErrNotFound, err, "pull access denied for %s, repository does not exist or may require 'docker login': denied: %s", name, registryWords(status, nil))
 }
 
 // registryWords is what the registry itself said, as the distribution
@@ -103,8 +107,8 @@ func oneLine(s string) string {
 	return s[:min(len(s), 512)]
 }
 
-// errorStatus is the HTTP status in an error, where the registry answered.
-func errorStatus(err error) (int, bool) {
+// ErrorStatus is the HTTP status in an error, where the registry answered.
+func ErrorStatus(err error) (int, bool) {
 	s, ok := errors.AsType[remoteerrors.ErrUnexpectedStatus](err)
 	return s.StatusCode, ok && s.StatusCode < http.StatusInternalServerError && s.StatusCode != http.StatusRequestTimeout
 }

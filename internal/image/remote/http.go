@@ -1,4 +1,4 @@
-package transfer
+package remote
 
 import (
 	"context"
@@ -20,10 +20,10 @@ const userAgent = "hoy (container engine)"
 // maxAnswer bounds a JSON answer of a registry, in bytes.
 const maxAnswer = 4 << 20
 
-// htmlError is what a web page in place of a registry's answer becomes.
-type htmlError struct{ host string }
+// HTMLError is what a web page in place of a registry's answer becomes.
+type HTMLError struct{ host string }
 
-func (e *htmlError) Error() string {
+func (e *HTMLError) Error() string {
 	return fmt.Sprintf("%s returned an HTML page; is this a registry? Check the name, and any proxy or login page in between", e.host)
 }
 
@@ -38,7 +38,7 @@ func (t *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if kind == "text/html" || kind == "application/xhtml+xml" {
 		_ = resp.Body.Close()
-		return nil, &htmlError{host: r.URL.Host}
+		return nil, &HTMLError{host: r.URL.Host}
 	}
 	return resp, nil
 }
@@ -130,8 +130,8 @@ func get(ctx context.Context, h docker.RegistryHost, path string) (*http.Respons
 	}
 }
 
-// tags lists the tags of a repository.
-func (s *session) tags(ctx context.Context, repository string) ([]string, error) {
+// Tags lists the tags of a repository.
+func (s *Session) Tags(ctx context.Context, repository string) ([]string, error) {
 	h := s.hosts[len(s.hosts)-1]
 	ctx = docker.WithScope(ctx, "repository:"+repository+":pull")
 	var all []string
