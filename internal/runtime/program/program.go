@@ -68,6 +68,9 @@ type register struct {
 
 // Program is built once, run once and then released.
 type Program struct {
+	// pidfd is where the kernel writes the child's: a field, since the kernel
+	// gets its address as a number, and a stack may move before the call.
+	pidfd  int32
 	ops    []op
 	steps  []step
 	regs   []register

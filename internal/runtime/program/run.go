@@ -163,10 +163,10 @@ type cloneArgs struct {
 // directory of a version 2 cgroup in which the child begins its life. The
 // child runs at once, up to the first Wait.
 func (p *Program) Start(flags uint64, cgroup int) (*Child, error) {
-	var pidfd int32 = -1
+	p.pidfd = -1
 	args := &cloneArgs{
 		flags:      flags | unix.CLONE_PIDFD,
-		pidfd:      uint64(uintptr(unsafe.Pointer(&pidfd))),
+		pidfd:      uint64(uintptr(unsafe.Pointer(&p.pidfd))),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
 	if cgroup >= 0 {
@@ -186,12 +186,12 @@ func (p *Program) Start(flags uint64, cgroup int) (*Child, error) {
 	_ = unix.Close(pair[1])
 	syscall.ForkLock.Unlock()
 	runtime.KeepAlive(p.keep)
-	runtime.KeepAlive(&pidfd)
+	runtime.KeepAlive(p)
 	if errno != 0 {
 		_ = unix.Close(pair[0])
 		return nil, fmt.Errorf("clone: %w", errno)
 	}
-	return &Child{Pid: int(pid), PidFD: int(pidfd), p: p, sock: pair[0]}, nil
+	return &Child{Pid: int(pid), PidFD: int(p.pidfd), p: p, sock: pair[0]}, nil
 }
 
 // Wait makes the child wait for Continue, or end where the caller has gone.
