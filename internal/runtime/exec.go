@@ -28,7 +28,7 @@ func StartExec(e *Exec) (*Process, error) {
 	defer t.close()
 	in := compile.ExecInput{
 		Input: compile.Input{
-			Spec: withProcess(&specs.Spec{Process: e.Process}, e.ConsoleSize, t.oom),
+			Spec: withProcess(&specs.Spec{Process: e.Process}, e.ConsoleSize, t.inherited),
 			Root: int(t.root.Fd()), Seccomp: e.Seccomp, Stdio: stdio(e.Stdio),
 		},
 		PidFD: int(t.pidfd.Fd()), Join: t.join, UIDMappings: t.uidMap,
@@ -53,12 +53,13 @@ func StartExec(e *Exec) (*Process, error) {
 // target is the container's first process, held so that its number cannot
 // come to mean another.
 type target struct {
-	pidfd  *os.File
-	root   *os.File
-	join   uint64
-	joins  joins
-	oom    int
-	uidMap []specs.LinuxIDMapping
+	pidfd *os.File
+	root  *os.File
+	join  uint64
+	joins joins
+	// inherited are the first process's own values.
+	inherited inherited
+	uidMap    []specs.LinuxIDMapping
 }
 
 func (t *target) close() {
@@ -110,8 +111,11 @@ func (t *target) read(pid int) error {
 	if err != nil {
 		return err
 	}
-	if t.oom, err = strconv.Atoi(strings.TrimSpace(string(oom))); err != nil {
+	if t.inherited.oom, err = strconv.Atoi(strings.TrimSpace(string(oom))); err != nil {
 		return fmt.Errorf("%s/oom_score_adj: %w", dir, err)
+	}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &t.inherited.files); err != nil {
+		return fmt.Errorf("read limits of pid %d: %w", pid, err)
 	}
 	if t.join&unix.CLONE_NEWUSER != 0 {
 		if t.uidMap, err = readMap(dir + "/uid_map"); err != nil {

@@ -65,6 +65,19 @@ func TestExecJoinsTheContainer(t *testing.T) {
 	}
 }
 
+func TestExecInheritsTheContainersLimits(t *testing.T) {
+	spec := docker("sleep", "1000")
+	spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 300, Hard: 400}}
+	spec.Process.OOMScoreAdj = ptr(77)
+	p := running(t, spec, busybox(t))
+	out, _ := execOutput(t, &Exec{Target: p.Pid, Namespaces: allNamespaces,
+		Process: docker("sh", "-c", "ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj").Process})
+	if out != "300\n400\n77\n" {
+		t.Error(out)
+	}
+	expect(t, shell(t, busybox(t), "ulimit -n; cat /proc/self/oom_score_adj", nil), "1024", "0")
+}
+
 func TestExecTerminal(t *testing.T) {
 	spec := docker("sleep", "1000")
 	p := running(t, spec, busybox(t))

@@ -209,6 +209,7 @@ func TestMountAttacks(t *testing.T) {
 	}{
 		{"link to a directory of the host", "evil", outside, "/evil/sub", ""},
 		{"dot-dot link", "evil", "../../../../tmp", "/evil", ""},
+		{"dot-dot link to a directory of the host", "evil", "../../../../.." + outside, "/evil/sub", ""},
 		{"onto proc", "evil", "/proc/sys", "/evil", "operation not permitted"},
 		{"below proc", "", "", "/proc/fs", "operation not permitted"},
 		{"magic link", "evil", "/proc/self/root", "/evil/tmp", "too many levels"},
@@ -224,6 +225,14 @@ func TestMountAttacks(t *testing.T) {
 		p, err := Start(l)
 		if err == nil {
 			wait(t, p)
+		}
+		if strings.HasPrefix(c.what, "dot-dot link to") {
+			must(t, os.WriteFile(outside+"/mark", nil, 0o644))
+			l := &Launch{Rootfs: overlayOn(t, dir), Spec: docker("sh", "-c", "ls "+outside+"/sub")}
+			bind(c.dest)(l)
+			out, _ := output(t, l)
+			must(t, os.Remove(outside+"/mark"))
+			expect(t, out, "mark")
 		}
 		if (err == nil) != (c.want == "") || (err != nil && !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", c.what, err, c.want)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -54,7 +55,7 @@ func Plan(l *Launch) (string, error) {
 		return "", fail("read specification", errors.New("it has no process or no linux part"))
 	}
 	in := compile.Input{
-		Spec: withProcess(l.Spec, l.ConsoleSize, 0), Joined: joined(l), Root: -1, Seccomp: l.Seccomp, Reaper: l.Reaper,
+		Spec: withProcess(l.Spec, l.ConsoleSize, inherited{}), Joined: joined(l), Root: -1, Seccomp: l.Seccomp, Reaper: l.Reaper,
 		User: specUser(l.Spec.Process.User), Cgroups: compile.Cgroups{Tasks: taskLists(l.CgroupProcs)},
 		Stdio: stdio(l.Stdio), CanRaise: true, Own: become.Capabilities{Permitted: ^uint64(0), Bounding: ^uint64(0)},
 	}
@@ -93,7 +94,7 @@ func openRoot(l *Launch) (*os.File, error) {
 
 func launchInput(l *Launch, root *os.File) (compile.Input, error) {
 	in := compile.Input{
-		Spec: withProcess(l.Spec, l.ConsoleSize, 0), Joined: joined(l), Root: int(root.Fd()), Seccomp: l.Seccomp, Reaper: l.Reaper, Stdio: stdio(l.Stdio),
+		Spec: withProcess(l.Spec, l.ConsoleSize, newInherited()), Joined: joined(l), Root: int(root.Fd()), Seccomp: l.Seccomp, Reaper: l.Reaper, Stdio: stdio(l.Stdio),
 	}
 	var err error
 	if in.User, err = who(root, l.User, l.Groups, l.Spec.Process.User); err != nil {
@@ -125,15 +126,37 @@ func specUser(u specs.User) identity.User {
 	return identity.User{UID: u.UID, GID: u.GID, Groups: u.AdditionalGids, Home: "/"}
 }
 
-// withProcess is s with the terminal's size, and with a defined oom_score_adj:
-// the calling process may have one that protects it, which is not the container's.
-func withProcess(s *specs.Spec, size specs.Box, oom int) *specs.Spec {
+// inherited is what a process has where its specification does not say, because
+// the calling process has other values for its own good.
+type inherited struct {
+	oom   int
+	files unix.Rlimit
+}
+
+// softFiles is the usual soft limit of open files; the Go runtime raises its
+// own to the hard one, which old programs in a container cannot cope with.
+const softFiles = 1024
+
+func newInherited() inherited {
+	var in inherited
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &in.files); err == nil {
+		in.files.Cur = min(softFiles, in.files.Max)
+	}
+	return in
+}
+
+// withProcess is s with the terminal's size and what the process inherits.
+func withProcess(s *specs.Spec, size specs.Box, in inherited) *specs.Spec {
 	spec, process := *s, *s.Process
 	if size.Height > 0 && size.Width > 0 {
 		process.ConsoleSize = &size
 	}
 	if process.OOMScoreAdj == nil {
-		process.OOMScoreAdj = &oom
+		process.OOMScoreAdj = &in.oom
+	}
+	named := slices.ContainsFunc(process.Rlimits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_NOFILE" })
+	if !named && in.files.Max > 0 {
+		process.Rlimits = append(slices.Clip(process.Rlimits), specs.POSIXRlimit{Type: "RLIMIT_NOFILE", Soft: in.files.Cur, Hard: in.files.Max})
 	}
 	spec.Process = &process
 	return &spec
