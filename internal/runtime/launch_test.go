@@ -364,16 +364,11 @@ func TestCgroupFromTheStart(t *testing.T) {
 	must(t, err)
 	g, err := m.Create("c", &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(20))}})
 	must(t, err)
+	procs := g.Procs()
 	defer func() {
 		must(t, g.Remove())
-		for _, file := range g.Procs() {
-			_ = os.Remove(filepath.Dir(filepath.Dir(file)))
-		}
-	}()
-	parents := g.Procs()
-	defer func() {
-		for _, file := range parents {
-			_ = os.Remove(filepath.Dir(filepath.Dir(file)))
+		for _, file := range procs {
+			must(t, os.Remove(filepath.Dir(filepath.Dir(file))))
 		}
 	}()
 	for _, private := range []bool{false, true} {
