@@ -119,6 +119,7 @@ func TestHelp(t *testing.T) {
 	for args, want := range map[string]string{
 		"container":  "Usage:  hoy container COMMAND\n\nManage containers\n\nCommands:\n  run         Run things\n\nRun 'hoy container COMMAND --help' for more information on a command.\n",
 		"run --help": "Usage:  hoy run [OPTIONS] IMAGE\n\nRun things\n\nOptions:\n      --count int   How many\n",
+		"help run":   "Usage:  hoy run [OPTIONS] IMAGE\n\nRun things\n\nOptions:\n      --count int   How many\n",
 		"--version":  "hoy version 0.1.0-dev, build unknown\n",
 	} {
 		var out, errs bytes.Buffer

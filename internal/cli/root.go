@@ -38,7 +38,7 @@ func NewRoot(app *App) *cobra.Command {
 	root.SetUsageFunc(func(cmd *cobra.Command) error { writeHelp(app.Err, cmd); return nil })
 	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate("hoy version {{.Version}}, build " + version.Commit + "\n")
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	root.SetHelpCommand(newHelp())
 
 	g := &app.Global
 	flags := root.Flags()
@@ -54,6 +54,20 @@ func NewRoot(app *App) *cobra.Command {
 	flags.BoolP("version", "v", false, "Print version information and quit")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return g.check() }
 	return root
+}
+
+// newHelp returns `help VERB`, the long way to write `VERB --help`.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about the command", Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return fmt.Errorf("unknown help topic: %s", strings.Join(args, " "))
+			}
+			return showHelp(found, nil)
+		},
+	}
 }
 
 func (o *Options) check() error {
