@@ -122,7 +122,8 @@ func (c *Creator) joins(hc *container.HostConfig) error {
 	resolve := func(ref string) (string, error) {
 		e, err := c.Index.Find(ref)
 		if err != nil {
-			return "", err
+			// Not "not found": to clients that is the image, which they then pull.
+			return "", core.Invalid("%v", err)
 		}
 		return "container:" + e.ID, nil
 	}

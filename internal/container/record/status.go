@@ -13,6 +13,9 @@ import (
 func (r *Record) Visible() container.ContainerState {
 	switch r.State.Phase {
 	case Starting, Created, Exited:
+		if r.State.Phase == Starting && r.RestartCount > 0 {
+			return container.StateRestarting
+		}
 		if r.State.StartedAt.IsZero() {
 			return container.StateCreated
 		}
