@@ -75,7 +75,7 @@ func TestRunningContainersAreAdopted(t *testing.T) {
 	fetch := func(when string) {
 		t.Helper()
 		engine.Eventually(t, "the page "+when, func() bool {
-			return engine.Run(t, "", "busybox", "wget", "-q", "-O", "-", "http://127.0.0.1"+port[strings.LastIndex(port, ":"):]).Out == "hello\n"
+			return engine.Get("http://127.0.0.1"+port[strings.LastIndex(port, ":"):]) == "hello\n"
 		})
 	}
 	fetch("before")
@@ -106,14 +106,14 @@ func TestRunningContainersAreAdopted(t *testing.T) {
 func TestStopLeavesContainersRunning(t *testing.T) {
 	e := engine.Start(t)
 	e.Busybox()
-	e.Must("run", "-d", "--name", "a", "busybox", "sleep", "1000")
-	pid := e.Must("inspect", "-f", "{{.State.Pid}}", "a")
+	e.Must("run", "-d", "--name", "stays", "busybox", "sleep", "1000")
+	pid := e.Must("inspect", "-f", "{{.State.Pid}}", "stays")
 	e.Stop()
 	if r := engine.Run(t, "", "kill", "-0", pid); r.Code != 0 {
 		t.Fatalf("the container's process %s is gone: %s", pid, r.Err)
 	}
 	e.Up()
-	if got := e.Must("inspect", "-f", "{{.State.Pid}}", "a"); got != pid {
+	if got := e.Must("inspect", "-f", "{{.State.Pid}}", "stays"); got != pid {
 		t.Errorf("pid %s, want %s", got, pid)
 	}
 }

@@ -259,7 +259,7 @@ func TestLoginLogout(t *testing.T) {
 	login := func(pass string) *engine.Result {
 		return engine.RunEnv(t, []string{"HOY_CONFIG=" + dir, "DOCKER_CONFIG=" + dir}, pass, engine.Bin(t, "hoy"), "-H", e.Host, "login", "-u", "me", "--password-stdin", addr)
 	}
-	login("wrong").Refused(t, 1, "401")
+	login("wrong").Refused(t, 1, "unauthorized")
 	if out := login("secret").Must(t); !strings.Contains(out, "Login Succeeded") {
 		t.Errorf("login: %q", out)
 	}

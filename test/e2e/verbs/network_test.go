@@ -18,7 +18,7 @@ func serve(e *engine.Engine, name string, flags ...string) {
 
 func fetch(t *testing.T, url string) string {
 	t.Helper()
-	return strings.TrimSpace(engine.Run(t, "", "busybox", "wget", "-q", "-T", "3", "-O", "-", url).Out)
+	return strings.TrimSpace(engine.Get(url))
 }
 
 func hostPort(e *engine.Engine, name, port string) string {

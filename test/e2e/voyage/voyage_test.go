@@ -6,10 +6,6 @@ package voyage
 import (
 	"archive/tar"
 	"bytes"
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,24 +108,9 @@ func (v *voyage) arrives() {
 	want := "landed by " + v.c.Name
 	for _, url := range []string{"http://127.0.0.1:" + port, "http://" + gateway + ":" + port, "http://" + own} {
 		engine.Eventually(v.t, "the page at "+url, func() bool {
-			page, err := get(url)
-			return err == nil && strings.Contains(page, want)
+			return strings.Contains(engine.Get(url), want)
 		})
 	}
-}
-
-func get(url string) (string, error) {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := client.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	if r.StatusCode != http.StatusOK {
-		err = errors.Join(err, fmt.Errorf("status %s", r.Status))
-	}
-	return string(body), err
 }
 
 func (v *voyage) look() {
