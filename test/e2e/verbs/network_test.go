@@ -3,6 +3,9 @@ package verbs
 import (
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +44,7 @@ func TestPublishedPorts(t *testing.T) {
 			args = []string{"exec", "web"}
 		}
 		for _, url := range []string{gateway + ":" + port, ip + ":80"} {
-			if got := e.Must(append(args, "wget", "-q", "-T", "3", "-O", "-", "http://"+url)...); got != "i-am-web" {
+			if got := e.Must(append(args, "wget", "-q", "-O", "-", "http://"+url)...); got != "i-am-web" {
 				t.Errorf("from %s by %s: %q", name, url, got)
 			}
 		}
@@ -80,7 +83,15 @@ func TestPortsBoundToLoopbackAndRanges(t *testing.T) {
 
 func TestPublishedUDP(t *testing.T) {
 	e := start(t)
-	e.Must("run", "-d", "--name", "udp", "-p", "9/udp", "busybox", "sh", "-c", "while :; do echo pong | nc -u -l -p 9 -w 1; done")
+	bin := filepath.Join(t.TempDir(), "udpecho")
+	build := exec.Command("go", "build", "-o", bin, "hoy/test/e2e/udpecho")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	e.Must("create", "--name", "udp", "-p", "9/udp", "busybox", "/bin/udpecho")
+	e.Must("cp", bin, "udp:/bin/udpecho")
+	e.Must("start", "udp")
 	port := hostPort(e, "udp", "9/udp")
 	engine.Eventually(t, "an answer by UDP", func() bool {
 		c, err := net.Dial("udp", "127.0.0.1:"+port)
@@ -88,11 +99,11 @@ func TestPublishedUDP(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_, _ = c.Write([]byte("ping\n"))
+		_, _ = c.Write([]byte("ping"))
 		_ = c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 		b := make([]byte, 16)
 		n, err := c.Read(b)
-		return err == nil && string(b[:n]) == "pong\n"
+		return err == nil && string(b[:n]) == "ping"
 	})
 }
 
