@@ -35,7 +35,11 @@ func (f *Files) Changes(ctx context.Context, ref string) ([]container.Filesystem
 	if err != nil {
 		return nil, err
 	}
-	return f.Images.SnapshotChanges(ctx, e.ID)
+	all, err := f.Images.SnapshotChanges(ctx, e.ID)
+	if err != nil {
+		return nil, err
+	}
+	return withoutFurniture(all), nil
 }
 
 // Export of api/containers.
