@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/moby/moby/api/types/events"
 
@@ -23,8 +24,12 @@ type Starter struct {
 	// AppArmor says whether the kernel can confine by profile.
 	AppArmor bool
 	// filters caches compiled system call filters by profile and capabilities.
-	filters sync.Map
+	filters     sync.Map
+	filterCount atomic.Int64
 }
+
+// maxFilters bounds the cache.
+const maxFilters = 64
 
 // Start runs a container that is created, exited or waiting for a restart. The
 // caller has the entry's turn. Whatever fails is undone, and the reason is in
