@@ -31,12 +31,17 @@ type CommitOptions struct {
 	Ref string
 	// Time the image is created at; zero is now.
 	Time time.Time
+	// Hide are places, absolute paths below the container's root, that the
+	// engine itself may have put there to mount on. Such a place does not
+	// become part of the image where it is an empty file or directory that the
+	// parent does not have.
+	Hide []string
 }
 
 // SnapshotChanges tells what the writable layer key changes of its image, by path.
 func (s *Service) SnapshotChanges(ctx context.Context, key string) ([]container.FilesystemChange, error) {
 	changes := []container.FilesystemChange{}
-	err := s.walkChanges(ctx, key, func(*os.Root) layerdiff.Emit {
+	err := s.walkChanges(ctx, key, nil, func(*os.Root) layerdiff.Emit {
 		return func(kind container.ChangeType, path string, _ os.FileInfo) error {
 			changes = append(changes, container.FilesystemChange{Kind: kind, Path: path})
 			return nil
@@ -46,7 +51,7 @@ func (s *Service) SnapshotChanges(ctx context.Context, key string) ([]container.
 	return changes, err
 }
 
-func (s *Service) walkChanges(ctx context.Context, key string, emit func(*os.Root) layerdiff.Emit) error {
+func (s *Service) walkChanges(ctx context.Context, key string, hide []string, emit func(*os.Root) layerdiff.Emit) error {
 	layer, err := s.store.Layer(ctx, key)
 	if err != nil {
 		return err
@@ -57,9 +62,9 @@ func (s *Service) walkChanges(ctx context.Context, key string, emit func(*os.Roo
 	}
 	defer root.Close()
 	if s.store.Driver() == driver.Native && len(layer.Lower) > 0 {
-		return layerdiff.Trees(ctx, layer.Lower[0], layer.Upper, emit(root))
+		return layerdiff.Trees(ctx, layer.Lower[0], layer.Upper, hide, emit(root))
 	}
-	return layerdiff.Overlay(ctx, root, layer.Lower, emit(root))
+	return layerdiff.Overlay(ctx, root, layer.Lower, hide, emit(root))
 }
 
 // Commit makes an image of the writable layer key on top of parent, which is
@@ -127,7 +132,7 @@ func (s *Service) commit(lctx context.Context, key string, parent *Image, opt Co
 	img.RootFS.DiffIDs = slices.Clone(base.Config.RootFS.DiffIDs)
 	history := ocispec.History{Created: &now, CreatedBy: strings.Join(opt.Config.Cmd, " "), Author: opt.Author, Comment: opt.Comment}
 	layers := slices.Clone(base.Layers)
-	added, changes, err := s.commitLayer(lctx, key, base)
+	added, changes, err := s.commitLayer(lctx, key, base, opt.Hide)
 	if err != nil {
 		return fail(err)
 	}
@@ -142,12 +147,12 @@ func (s *Service) commit(lctx context.Context, key string, parent *Image, opt Co
 
 // commitLayer writes what changed as a layer, in one pass: as it is found it is
 // stored, hashed and unpacked.
-func (s *Service) commitLayer(lctx context.Context, key string, base *store.Manifest) (ocispec.Descriptor, int, error) {
+func (s *Service) commitLayer(lctx context.Context, key string, base *store.Manifest, hide []string) (ocispec.Descriptor, int, error) {
 	pr, pw := io.Pipe()
 	counted := make(chan int, 1)
 	go func() {
 		var w *layerdiff.Writer
-		err := s.walkChanges(lctx, key, func(root *os.Root) layerdiff.Emit {
+		err := s.walkChanges(lctx, key, hide, func(root *os.Root) layerdiff.Emit {
 			w = layerdiff.NewWriter(pw, root)
 			return w.Change
 		})

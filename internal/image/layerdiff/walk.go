@@ -26,15 +26,19 @@ type Emit func(kind container.ChangeType, path string, info fs.FileInfo) error
 
 // Overlay calls emit with what the overlay upper directory changes of the lower
 // ones (nearest first): directories before what is in them, names in order. A
-// directory is emitted where it differs itself or anything in it does.
-func Overlay(ctx context.Context, upper *os.Root, lower []string, emit Emit) error {
-	w := &walker{ctx: ctx, upper: upper, emit: emit}
-	return w.dir("/", lower, func() error { return nil }, 0)
+// directory is emitted where it differs itself or anything in it does. The
+// places, absolute paths to mount on, are left out, see hiding.
+func Overlay(ctx context.Context, upper *os.Root, lower, places []string, emit Emit) error {
+	w := &walker{ctx: ctx, upper: upper, hide: newHiding(places), emit: emit}
+	_, err := w.dir("/", lower, func() error { return nil }, 0)
+	return err
 }
 
 // Trees calls emit with how the file system at dir differs from that at base,
-// likewise directories first.
-func Trees(ctx context.Context, base, dir string, emit Emit) error {
+// likewise directories first and without the places.
+func Trees(ctx context.Context, base, dir string, places []string, emit Emit) error {
+	hide := newHiding(places)
+	later := map[string]fs.FileInfo{} // hidden directories, until something is in them
 	kinds := map[cfs.ChangeKind]container.ChangeType{
 		cfs.ChangeKindAdd: container.ChangeAdd, cfs.ChangeKindModify: container.ChangeModify, cfs.ChangeKindDelete: container.ChangeDelete,
 	}
@@ -48,6 +52,9 @@ func Trees(ctx context.Context, base, dir string, emit Emit) error {
 			return err
 		}
 		emitted[p] = true
+		if info := later[p]; info != nil {
+			return emit(container.ChangeAdd, p, info)
+		}
 		info, err := os.Lstat(filepath.Join(dir, p))
 		if err != nil {
 			return gone(err)
@@ -62,6 +69,12 @@ func Trees(ctx context.Context, base, dir string, emit Emit) error {
 		if !ok || emitted[p] {
 			return nil
 		}
+		if k == container.ChangeAdd && hide.hides(p, info) {
+			if info.IsDir() {
+				later[p] = info
+			}
+			return nil
+		}
 		if err := parents(p); err != nil {
 			return err
 		}
@@ -73,27 +86,28 @@ func Trees(ctx context.Context, base, dir string, emit Emit) error {
 type walker struct {
 	ctx   context.Context
 	upper *os.Root
+	hide  hiding
 	emit  Emit
 }
 
 // dir walks one directory. Lower are the same directory in the layers below;
-// self emits the directory itself, once.
-func (w *walker) dir(name string, lower []string, self func() error, depth int) error {
+// self emits the directory itself, once. It tells whether anything was hidden.
+func (w *walker) dir(name string, lower []string, self func() error, depth int) (hid bool, err error) {
 	if err := w.ctx.Err(); err != nil {
-		return err
+		return false, err
 	}
 	if depth > maxDepth {
-		return &fs.PathError{Op: "walk", Path: name, Err: syscall.ENAMETOOLONG}
+		return false, &fs.PathError{Op: "walk", Path: name, Err: syscall.ENAMETOOLONG}
 	}
 	f, err := w.upper.Open(rel(name))
 	if err != nil {
-		return gone(err)
+		return false, gone(err)
 	}
 	entries, err := f.ReadDir(-1)
 	opaque := isOpaque(f)
 	_ = f.Close()
 	if err != nil {
-		return gone(err)
+		return false, gone(err)
 	}
 	names := map[string]fs.DirEntry{}
 	var order []string
@@ -105,7 +119,7 @@ func (w *walker) dir(name string, lower []string, self func() error, depth int) 
 	if opaque {
 		hidden, err := readLower(lower)
 		if err != nil {
-			return err
+			return hid, err
 		}
 		for _, n := range hidden {
 			if names[n] == nil {
@@ -119,37 +133,44 @@ func (w *walker) dir(name string, lower []string, self func() error, depth int) 
 		p := path.Join(name, n)
 		if names[n] == nil {
 			if err := errors.Join(self(), w.emit(container.ChangeDelete, p, nil)); err != nil {
-				return err
+				return hid, err
 			}
 			continue
 		}
-		if err := w.entry(p, lower, below, self, depth); err != nil {
-			return err
+		h, err := w.entry(p, lower, below, self, depth)
+		if err != nil {
+			return hid, err
 		}
+		hid = hid || h
 	}
-	return nil
+	return hid, nil
 }
 
 // entry handles one name of the upper directory. Lower decides whether it is
-// new; below is what shines through, where it is a directory.
-func (w *walker) entry(p string, lower, below []string, parent func() error, depth int) error {
+// new; below is what shines through, where it is a directory. It tells whether
+// the name was hidden.
+func (w *walker) entry(p string, lower, below []string, parent func() error, depth int) (hid bool, err error) {
 	info, err := w.upper.Lstat(rel(p))
 	if err != nil {
-		return gone(err)
+		return false, gone(err)
 	}
 	old, err := lookup(lower, path.Base(p))
 	if err != nil {
-		return err
+		return false, err
 	}
 	if isWhiteout(info) {
 		if old == nil {
-			return nil
+			return false, nil
 		}
-		return errors.Join(parent(), w.emit(container.ChangeDelete, p, nil))
+		return false, errors.Join(parent(), w.emit(container.ChangeDelete, p, nil))
 	}
 	kind := container.ChangeAdd
 	if old != nil {
 		kind = container.ChangeModify
+	}
+	hidden := old == nil && w.hide.hides(p, info)
+	if hidden && !info.IsDir() {
+		return true, nil
 	}
 	emitted := false
 	self := func() error {
@@ -160,18 +181,31 @@ func (w *walker) entry(p string, lower, below []string, parent func() error, dep
 		return errors.Join(parent(), w.emit(kind, p, info))
 	}
 	if !info.IsDir() {
-		return self()
-	}
-	if old == nil || !sameDir(old, info) {
-		if err := self(); err != nil {
-			return err
-		}
+		return false, self()
 	}
 	next, err := descend(below, path.Base(p))
 	if err != nil {
-		return err
+		return false, err
 	}
-	return w.dir(p, next, self, depth+1)
+	switch {
+	case hidden:
+		// Emitted only where something that is not hidden is in it.
+		_, err := w.dir(p, next, self, depth+1)
+		return !emitted, err
+	case old != nil && w.hide.parents[p] && sameButTime(old, info):
+		// Its time may be that of what was put there to mount on.
+		hid, err := w.dir(p, next, self, depth+1)
+		if err == nil && !hid && !sameDir(old, info) {
+			err = self()
+		}
+		return false, err
+	case old == nil || !sameDir(old, info):
+		if err := self(); err != nil {
+			return false, err
+		}
+	}
+	_, err = w.dir(p, next, self, depth+1)
+	return false, err
 }
 
 func rel(p string) string {
@@ -189,10 +223,12 @@ func gone(err error) error {
 	return err
 }
 
-func sameDir(a, b fs.FileInfo) bool {
+func sameDir(a, b fs.FileInfo) bool { return sameButTime(a, b) && a.ModTime().Equal(b.ModTime()) }
+
+func sameButTime(a, b fs.FileInfo) bool {
 	x, ok1 := a.Sys().(*syscall.Stat_t)
 	y, ok2 := b.Sys().(*syscall.Stat_t)
-	return ok1 && ok2 && a.IsDir() && b.IsDir() && a.Mode() == b.Mode() && x.Uid == y.Uid && x.Gid == y.Gid && a.ModTime().Equal(b.ModTime())
+	return ok1 && ok2 && a.IsDir() && b.IsDir() && a.Mode() == b.Mode() && x.Uid == y.Uid && x.Gid == y.Gid
 }
 
 // isWhiteout: overlay records a deletion as a character device 0/0.
