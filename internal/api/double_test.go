@@ -191,12 +191,6 @@ func (d *doubleContainers) Commit(_ context.Context, opt request.Commit) (string
 	return "sha256:1", d.note("commit", opt)
 }
 
-// failedStart is an exec whose command could not run.
-type failedStart struct{}
-
-func (failedStart) Error() string { return `exec: "nope": executable file not found in $PATH` }
-func (failedStart) ExitCode() int { return 127 }
-
 type doubleExecs struct {
 	execs.Backend
 	*calls

@@ -409,8 +409,8 @@ func TestExecs(t *testing.T) {
 	}
 	buf := make([]byte, 256)
 	n, _ := st.Conn.Read(buf)
-	if !strings.Contains(string(buf[:n]), "executable file not found in $PATH") {
-		t.Errorf("stream says %q", buf[:n])
+	if !strings.HasPrefix(string(buf[:n]), "\x02\x00") || !strings.Contains(string(buf[:n]), `exec: "nosuch": executable file not found in $PATH`) {
+		t.Errorf("stream says %q, want a frame of standard error", buf[:n])
 	}
 	if i, _ := s.ExecInspect(ctx, x2); i.ExitCode == nil || *i.ExitCode != 127 {
 		t.Errorf("inspect: %+v", i)

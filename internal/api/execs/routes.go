@@ -1,8 +1,6 @@
 package execs
 
 import (
-	"errors"
-	"io"
 	"net/http"
 
 	"github.com/moby/moby/api/types/container"
@@ -44,13 +42,6 @@ func (rt router) create(w http.ResponseWriter, r *http.Request) error {
 	return edge.Answer(w, http.StatusCreated, container.ExecCreateResponse{ID: id})
 }
 
-// exitCoder is an error of a process that could not be started. The exec as
-// such has then ended with that code.
-type exitCoder interface {
-	error
-	ExitCode() int
-}
-
 func (rt router) start(w http.ResponseWriter, r *http.Request) error {
 	var body container.ExecStartRequest
 	if _, err := edge.OptionalBody(w, r, &body); err != nil {
@@ -73,18 +64,12 @@ func (rt router) start(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	st, err := rt.b.ExecStart(r.Context(), id, opt)
+	if err != nil {
+		return err
+	}
 	if body.Detach {
-		if err != nil {
-			return err
-		}
 		w.WriteHeader(http.StatusOK)
 		return nil
-	}
-	if err != nil {
-		if _, ok := errors.AsType[exitCoder](err); ok {
-			return rt.refuse(w, r, body.Tty, err)
-		}
-		return err
 	}
 	client, err := stream.Hijack(w, r, stream.ContentType(r, st.TTY))
 	if err != nil {
@@ -95,22 +80,6 @@ func (rt router) start(w http.ResponseWriter, r *http.Request) error {
 	}
 	_ = client.Join(st, info.OpenStdin, keys)
 	return nil
-}
-
-// refuse tells on the stream itself that the command could not run: clients
-// then ask the exec for its exit code, 126 or 127.
-func (rt router) refuse(w http.ResponseWriter, r *http.Request, tty bool, why error) error {
-	client, err := stream.Hijack(w, r, stream.ContentType(r, tty))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	var to io.Writer = client
-	if !tty {
-		to = stream.Frames{To: client}
-	}
-	_, _ = io.WriteString(to, why.Error()+"\r\n")
-	return client.CloseWrite()
 }
 
 func (rt router) resize(w http.ResponseWriter, r *http.Request) error {

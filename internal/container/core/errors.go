@@ -39,6 +39,26 @@ func StartFailure(what, command string, err error) (code int, out error) {
 		fmt.Sprintf("failed to start %s: exec: %q: %s: unknown", what, command, execReason(command, se.Err)))
 }
 
+// ExecFailure is StartFailure for a command that was to run in a container that
+// runs: the code is 127 where something named does not exist, else 126. ok is
+// false where it was not the command's fault.
+func ExecFailure(command string, err error) (code int, out error, ok bool) {
+	var se *runtime.StartError
+	if !errors.As(err, &se) {
+		return 126, fmt.Errorf("exec failed: %w", err), false
+	}
+	code = 126
+	if errors.Is(se.Err, fs.ErrNotExist) || se.ExitCode() == 127 {
+		code = 127
+	}
+	why := se.Error()
+	if se.ExitCode() != 125 {
+		why = fmt.Sprintf("exec: %q: %s", command, execReason(command, se.Err))
+	}
+	return code, errdefs.ErrInvalidArgument.WithMessage(
+		"OCI runtime exec failed: exec failed: unable to start container process: " + why + ": unknown"), true
+}
+
 func execReason(command string, err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !strings.Contains(command, "/"):

@@ -20,8 +20,8 @@ import (
 )
 
 // ExecStart of api/execs. Where the command cannot be run, an attached client
-// reads the reason from the stream and finds 126 or 127 as the exit code, as
-// with Docker; a detached one gets the error.
+// reads the reason from the stream (as standard error where there is no
+// terminal) and finds 126 or 127 as the exit code; a detached one gets the error.
 func (x *Execs) ExecStart(ctx context.Context, id string, opt request.ExecStart) (*request.Stream, error) {
 	ex, err := x.find(id)
 	if err != nil {
@@ -53,7 +53,7 @@ func (x *Execs) ExecStart(ctx context.Context, id string, opt request.ExecStart)
 			ID: pid, Stdio: stdio, Stdin: ex.req.AttachStdin, Stdout: ex.req.AttachStdout, Stderr: ex.req.AttachStderr,
 		})
 		if err != nil {
-			x.end(ex, 125, x.Now())
+			x.end(ex, 126, x.Now())
 			return nil, err
 		}
 	}
@@ -91,16 +91,16 @@ func (x *Execs) claim(ex *exec) error {
 }
 
 func (x *Execs) failed(ex *exec, opt request.ExecStart, cause error) (*request.Stream, error) {
-	code, err := core.StartFailure("exec in container "+core.Short(ex.container), ex.req.Cmd[0], cause)
+	code, err, told := core.ExecFailure(ex.req.Cmd[0], cause)
 	// What the monitor keeps of it is of no use.
 	_ = x.Monitor.Forget(context.Background(), monitor.ProcessID{Container: ex.container, Exec: ex.id})
 	x.end(ex, code, x.Now())
-	if opt.Detach || code == 125 {
+	if opt.Detach || !told {
 		return nil, err
 	}
 	text := []byte(err.Error() + "\r\n")
 	if !ex.req.Tty {
-		text = life.Frame("stdout", text)
+		text = life.Frame("stderr", text)
 	}
 	near, far := net.Pipe()
 	go func() {
