@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -510,18 +512,34 @@ func TestMobyClient(t *testing.T) {
 	}
 }
 
-func TestExecThatCannotRunTellsOnItsStream(t *testing.T) {
+func TestOutputOutlivesTheReadingOfInput(t *testing.T) {
 	f := newFixture()
-	f.execs.fail = failedStart{}
+	const size = 1 << 20
+	f.containers.process = func(c net.Conn) {
+		defer c.Close()
+		_, _ = c.Read(make([]byte, 16))
+		_ = c.(*net.UnixConn).CloseRead()
+		// By now the client's next bytes are refused.
+		for range size / 4096 {
+			_, _ = c.Write(bytes.Repeat([]byte("o"), 4096))
+		}
+	}
 	cli := mobyClient(t, f)
-	st, err := cli.ExecAttach(t.Context(), "e1", client.ExecAttachOptions{})
+	st, err := cli.ContainerAttach(t.Context(), "web", client.ContainerAttachOptions{Stream: true, Stdin: true, Stdout: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	rest, err := io.ReadAll(st.Reader)
-	if want := frame(1, failedStart{}.Error()+"\r\n"); err != nil || string(rest) != want {
-		t.Errorf("got %q, %v; want %q", rest, err, want)
+	go func() {
+		for {
+			if _, err := st.Conn.Write(bytes.Repeat([]byte("y\n"), 4096)); err != nil {
+				return
+			}
+		}
+	}()
+	got, err := io.ReadAll(st.Reader)
+	if len(got) != size || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%d bytes of output arrived, want %d (%v)", len(got), size, err)
 	}
 }
 

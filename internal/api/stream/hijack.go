@@ -4,6 +4,7 @@ package stream
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -96,16 +97,29 @@ func (c *Client) Join(st *request.Stream, takesInput bool, keys []byte) error {
 	if st.Conn == nil {
 		return c.CloseWrite()
 	}
-	ended := make(chan struct{})
-	defer close(ended)
-	go c.feed(st, takesInput, keys, ended)
+	ended, fed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(fed)
+		c.feed(st, takesInput, keys, ended)
+	}()
 	_, err := io.Copy(c.Conn, st.Conn)
 	if err == nil {
 		awaitRecord(st)
 	}
 	_ = c.CloseWrite()
+	close(ended)
+	if takesInput && err == nil {
+		// A connection that is closed with input unread is reset, and a client
+		// may lose the end of the output with it.
+		_ = st.Conn.Close()
+		_ = c.SetReadDeadline(time.Now().Add(leaveTime))
+		<-fed
+	}
 	return err
 }
+
+// leaveTime is how long a client has to close its side after the output's end.
+const leaveTime = time.Second
 
 // recordTime bounds the wait for a process's end to be recorded.
 const recordTime = 5 * time.Second
@@ -123,19 +137,25 @@ func awaitRecord(st *request.Stream) {
 }
 
 // feed gives the client's input to the process. Its end is the process's end
-// of input, except on a terminal, where it ends the attachment as in Docker.
+// of input, except on a terminal, where it ends the attachment as in Docker. A
+// process that reads no more has output still to come: the rest of the input
+// is read and dropped.
 func (c *Client) feed(st *request.Stream, takesInput bool, keys []byte, ended <-chan struct{}) {
 	if !takesInput {
 		c.awaitGone(ended)
 		_ = st.Conn.Close()
 		return
 	}
-	var in io.Reader = c.input()
+	from := &source{in: c.input()}
+	var in io.Reader = from
 	if st.TTY && len(keys) > 0 {
-		in = &escapeReader{in: in, keys: keys}
+		in = &escapeReader{in: from, keys: keys}
 	}
 	_, err := io.Copy(st.Conn, in)
-	if st.TTY || err != nil {
+	if err != nil && from.err == nil && !errors.Is(err, errDetached) {
+		_, _ = io.Copy(io.Discard, from)
+	}
+	if st.TTY || !errors.Is(from.err, io.EOF) {
 		_ = st.Conn.Close()
 		return
 	}
@@ -144,6 +164,18 @@ func (c *Client) feed(st *request.Stream, takesInput bool, keys []byte, ended <-
 	}
 	c.awaitGone(ended)
 	_ = st.Conn.Close()
+}
+
+// source remembers how reading from the client ended.
+type source struct {
+	in  io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (n int, err error) {
+	n, err = s.in.Read(p)
+	s.err = err
+	return n, err
 }
 
 // goneInterval is how often a quiet client is looked at, which has sent all it will.
