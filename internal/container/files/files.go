@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
@@ -207,7 +208,15 @@ func (f *Files) StatPath(ctx context.Context, ref, p string) (container.PathStat
 	if err == nil && pl.path != p {
 		st.Name = path.Base(path.Clean("/" + p))
 	}
-	return st, err
+	return st, absent(err, ref, p)
+}
+
+// absent says, in Docker's words, which file of which container is not there.
+func absent(err error, ref, p string) error {
+	if !errdefs.IsNotFound(err) {
+		return err
+	}
+	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf("Could not find the file %s in container %s", p, ref))
 }
 
 // GetArchive of api/containers.
@@ -219,7 +228,7 @@ func (f *Files) GetArchive(ctx context.Context, ref, p string) (container.PathSt
 	st, content, err := f.Archive.Get(pl.root, pl.path)
 	if err != nil {
 		pl.root.Close()
-		return st, nil, err
+		return st, nil, absent(err, ref, p)
 	}
 	f.Event(e.Record(), events.ActionArchivePath, nil)
 	return st, &closing{ReadCloser: content, root: pl.root}, nil
@@ -249,7 +258,7 @@ func (f *Files) PutArchive(ctx context.Context, ref, p string, opt request.PutAr
 		return err
 	}
 	if err := f.Archive.Put(pl.root, pl.path, opt, owner, content); err != nil {
-		return err
+		return absent(err, ref, p)
 	}
 	f.Event(e.Record(), events.ActionExtractToDir, nil)
 	return nil
