@@ -48,6 +48,8 @@ type CommitOptions struct {
 	Ref     string
 	Changes []string
 	Time    time.Time
+	// Hide are the places where the engine itself puts something to mount on.
+	Hide []string
 }
 
 // Images resolves references and keeps writable snapshots by key.

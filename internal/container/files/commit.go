@@ -34,7 +34,7 @@ func (f *Files) Commit(ctx context.Context, opt request.Commit) (string, error) 
 	var id string
 	commit := func() error {
 		id, err = f.Images.Commit(ctx, r.ID, parent, deps.CommitOptions{
-			Config: *cfg, Author: opt.Author, Comment: opt.Comment, Ref: ref, Changes: opt.Changes, Time: f.Now().UTC(),
+			Config: *cfg, Author: opt.Author, Comment: opt.Comment, Ref: ref, Changes: opt.Changes, Time: f.Now().UTC(), Hide: furniture,
 		})
 		return err
 	}

@@ -62,7 +62,7 @@ func (i images) Commit(ctx context.Context, key string, parent *deps.Image, opt 
 		return "", err
 	}
 	return i.s.Commit(ctx, key, h, image.CommitOptions{
-		Config: opt.Config, Author: opt.Author, Comment: opt.Comment, Ref: opt.Ref, Time: opt.Time,
+		Config: opt.Config, Author: opt.Author, Comment: opt.Comment, Ref: opt.Ref, Time: opt.Time, Hide: opt.Hide,
 	})
 }
 
