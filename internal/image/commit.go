@@ -39,9 +39,9 @@ type CommitOptions struct {
 }
 
 // SnapshotChanges tells what the writable layer key changes of its image, by path.
-func (s *Service) SnapshotChanges(ctx context.Context, key string) ([]container.FilesystemChange, error) {
+func (r *roots) SnapshotChanges(ctx context.Context, key string) ([]container.FilesystemChange, error) {
 	changes := []container.FilesystemChange{}
-	err := s.walkChanges(ctx, key, nil, func(*os.Root) layerdiff.Emit {
+	err := r.walkChanges(ctx, key, nil, func(*os.Root) layerdiff.Emit {
 		return func(kind container.ChangeType, path string, _ os.FileInfo) error {
 			changes = append(changes, container.FilesystemChange{Kind: kind, Path: path})
 			return nil
@@ -51,8 +51,8 @@ func (s *Service) SnapshotChanges(ctx context.Context, key string) ([]container.
 	return changes, err
 }
 
-func (s *Service) walkChanges(ctx context.Context, key string, hide []string, emit func(*os.Root) layerdiff.Emit) error {
-	layer, err := s.store.Layer(ctx, key)
+func (r *roots) walkChanges(ctx context.Context, key string, hide []string, emit func(*os.Root) layerdiff.Emit) error {
+	layer, err := r.store.Layer(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *Service) walkChanges(ctx context.Context, key string, hide []string, em
 		return fmt.Errorf("writable layer %s: %w", key, err)
 	}
 	defer root.Close()
-	if s.store.Driver() == driver.Native && len(layer.Lower) > 0 {
+	if r.store.Driver() == driver.Native && len(layer.Lower) > 0 {
 		return layerdiff.Trees(ctx, layer.Lower[0], layer.Upper, hide, emit(root))
 	}
 	return layerdiff.Overlay(ctx, root, layer.Lower, hide, emit(root))
@@ -71,43 +71,43 @@ func (s *Service) walkChanges(ctx context.Context, key string, hide []string, em
 // nil for an empty one, and returns its id. The container should not write
 // meanwhile. The parent's layers are kept as they are; one is added unless
 // nothing changed.
-func (s *Service) Commit(ctx context.Context, key string, parent *Image, opt CommitOptions) (string, error) {
+func (r *roots) Commit(ctx context.Context, key string, parent *Image, opt CommitOptions) (string, error) {
 	name, err := catalog.ParseTarget(opt.Ref)
 	if err != nil {
 		return "", err
 	}
-	lctx, done, err := s.store.Lease(ctx)
+	lctx, done, err := r.store.Lease(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer done()
-	target, err := s.commit(lctx, key, parent, opt)
+	target, err := r.commit(lctx, key, parent, opt)
 	if err != nil {
 		done()
-		s.store.Discard(ctx)
+		r.store.Discard(ctx)
 		return "", err
 	}
 	record := name
 	if name == "" {
 		record = catalog.DanglingName(target.Digest)
 	}
-	if err := s.names.Put(lctx, record, target); err != nil {
+	if err := r.names.Put(lctx, record, target); err != nil {
 		return "", err
 	}
-	s.event(ctx, events.ActionCreate, target, target.Digest.String())
+	r.tell.image(ctx, events.ActionCreate, target, target.Digest.String())
 	if name != "" {
-		s.event(ctx, events.ActionTag, target, catalog.Familiar(name))
+		r.tell.image(ctx, events.ActionTag, target, catalog.Familiar(name))
 	}
 	return target.Digest.String(), nil
 }
 
-func (s *Service) commit(lctx context.Context, key string, parent *Image, opt CommitOptions) (ocispec.Descriptor, error) {
+func (r *roots) commit(lctx context.Context, key string, parent *Image, opt CommitOptions) (ocispec.Descriptor, error) {
 	fail := func(err error) (ocispec.Descriptor, error) { return ocispec.Descriptor{}, err }
 	base := &store.Manifest{}
 	base.Config.Platform = platforms.DefaultSpec()
 	base.Config.RootFS.Type = "layers"
 	if parent != nil {
-		m, err := s.store.Manifest(lctx, parent.Manifest)
+		m, err := r.store.Manifest(lctx, parent.Manifest)
 		if errdefs.IsNotFound(err) {
 			return fail(errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("cannot commit: the image %s that the container was made of was deleted", catalog.Short(parent.ID))))
 		}
@@ -116,7 +116,7 @@ func (s *Service) commit(lctx context.Context, key string, parent *Image, opt Co
 		}
 		base = m
 	}
-	layer, err := s.store.Layer(lctx, key)
+	layer, err := r.store.Layer(lctx, key)
 	if err != nil {
 		return fail(err)
 	}
@@ -132,7 +132,7 @@ func (s *Service) commit(lctx context.Context, key string, parent *Image, opt Co
 	img.RootFS.DiffIDs = slices.Clone(base.Config.RootFS.DiffIDs)
 	history := ocispec.History{Created: &now, CreatedBy: strings.Join(opt.Config.Cmd, " "), Author: opt.Author, Comment: opt.Comment}
 	layers := slices.Clone(base.Layers)
-	added, changes, err := s.commitLayer(lctx, key, base, opt.Hide)
+	added, changes, err := r.commitLayer(lctx, key, base, opt.Hide)
 	if err != nil {
 		return fail(err)
 	}
@@ -142,17 +142,17 @@ func (s *Service) commit(lctx context.Context, key string, parent *Image, opt Co
 	}
 	history.EmptyLayer = changes == 0
 	img.History = append(slices.Clone(base.Config.History), history)
-	return s.store.WriteImage(lctx, img, layers)
+	return r.store.WriteImage(lctx, img, layers)
 }
 
 // commitLayer writes what changed as a layer, in one pass: as it is found it is
 // stored, hashed and unpacked.
-func (s *Service) commitLayer(lctx context.Context, key string, base *store.Manifest, hide []string) (ocispec.Descriptor, int, error) {
+func (r *roots) commitLayer(lctx context.Context, key string, base *store.Manifest, hide []string) (ocispec.Descriptor, int, error) {
 	pr, pw := io.Pipe()
 	counted := make(chan int, 1)
 	go func() {
 		var w *layerdiff.Writer
-		err := s.walkChanges(lctx, key, hide, func(root *os.Root) layerdiff.Emit {
+		err := r.walkChanges(lctx, key, hide, func(root *os.Root) layerdiff.Emit {
 			w = layerdiff.NewWriter(pw, root)
 			return w.Change
 		})
@@ -166,7 +166,7 @@ func (s *Service) commitLayer(lctx context.Context, key string, base *store.Mani
 		pw.CloseWithError(err)
 		counted <- n
 	}()
-	desc, _, err := s.store.WriteLayer(lctx, base.Config.RootFS.DiffIDs, pr)
+	desc, _, err := r.store.WriteLayer(lctx, base.Config.RootFS.DiffIDs, pr)
 	pr.CloseWithError(err)
 	n := <-counted
 	if err != nil {

@@ -9,44 +9,20 @@ import (
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/image"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"hoy/internal/filter"
 	"hoy/internal/image/catalog"
 	"hoy/internal/request"
 )
 
-// Tag gives the image that source names the further name repo:tag.
-func (s *Service) Tag(ctx context.Context, source, repo, tag string) error {
-	if tag != "" {
-		repo += ":" + tag
-	}
-	name, err := catalog.ParseTarget(repo)
-	if err != nil {
-		return err
-	}
-	if name == "" {
-		return errdefs.ErrInvalidArgument.WithMessage("repository name must not be empty")
-	}
-	img, err := s.Resolve(ctx, source, nil)
-	if err != nil {
-		return err
-	}
-	if err := s.names.Put(ctx, name, img.Target); err != nil {
-		return err
-	}
-	s.event(ctx, events.ActionTag, img.Target, catalog.Familiar(name))
-	return nil
-}
-
 // Remove takes a name from an image, and the image itself with its last name.
 // A conflict is errdefs.ErrConflict. Force overrules stopped containers and
 // several names, never a running container.
-func (s *Service) Remove(ctx context.Context, ref string, opt request.ImageRemove) ([]image.DeleteResponse, error) {
+func (l *library) Remove(ctx context.Context, ref string, opt request.ImageRemove) ([]image.DeleteResponse, error) {
 	if len(opt.Platforms) > 0 {
 		return nil, errdefs.ErrNotImplemented.WithMessage("removing single platforms of an image is not supported")
 	}
-	g, record, err := s.names.Find(ctx, ref)
+	g, record, err := l.names.Find(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -61,17 +37,17 @@ func (s *Service) Remove(ctx context.Context, ref string, opt request.ImageRemov
 			drop = sameRepository(names, record)
 		}
 		if len(drop) < len(names) {
-			return s.untag(ctx, g, drop)
+			return l.untag(ctx, g, drop)
 		}
 	}
-	if err := s.checkUse(g, record, opt.Force); err != nil {
+	if err := l.checkUse(g, record, opt.Force); err != nil {
 		return nil, err
 	}
-	out, err := s.erase(ctx, g)
+	out, err := l.erase(ctx, g)
 	if err != nil {
 		return out, err
 	}
-	return out, s.store.Sweep(ctx)
+	return out, l.store.Sweep(ctx)
 }
 
 func conflict(format string, args ...any) error {
@@ -99,8 +75,8 @@ func sameRepository(names []string, of string) []string {
 }
 
 // checkUse refuses to delete what containers use.
-func (s *Service) checkUse(g *catalog.Group, record string, force bool) error {
-	uses := s.usesByImage()[g.ID()]
+func (l *library) checkUse(g *catalog.Group, record string, force bool) error {
+	uses := l.users.byImage()[g.ID()]
 	for _, u := range uses {
 		if u.Running && (force || record == "") {
 			return conflict("conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", shownName(g, record), catalog.Short(u.ContainerID))
@@ -123,34 +99,34 @@ func shownName(g *catalog.Group, record string) string {
 	return catalog.Short(g.ID())
 }
 
-func (s *Service) untag(ctx context.Context, g *catalog.Group, names []string) ([]image.DeleteResponse, error) {
+func (l *library) untag(ctx context.Context, g *catalog.Group, names []string) ([]image.DeleteResponse, error) {
 	var out []image.DeleteResponse
 	for _, name := range names {
-		if err := s.names.Drop(ctx, name); err != nil {
+		if err := l.names.Drop(ctx, name); err != nil {
 			return out, err
 		}
 		out = append(out, image.DeleteResponse{Untagged: catalog.Familiar(name)})
-		s.event(ctx, events.ActionUnTag, g.Target, g.ID())
+		l.tell.image(ctx, events.ActionUnTag, g.Target, g.ID())
 	}
 	return out, nil
 }
 
 // erase removes all names of an image; the caller sweeps.
-func (s *Service) erase(ctx context.Context, g *catalog.Group) ([]image.DeleteResponse, error) {
-	out, err := s.untag(ctx, g, g.Names())
+func (l *library) erase(ctx context.Context, g *catalog.Group) ([]image.DeleteResponse, error) {
+	out, err := l.untag(ctx, g, g.Names())
 	if err != nil {
 		return out, err
 	}
-	if err := s.names.Drop(ctx, catalog.DanglingName(g.Target.Digest)); err != nil {
+	if err := l.names.Drop(ctx, catalog.DanglingName(g.Target.Digest)); err != nil {
 		return out, err
 	}
-	s.event(ctx, events.ActionDelete, g.Target, g.ID())
+	l.tell.image(ctx, events.ActionDelete, g.Target, g.ID())
 	return append(out, image.DeleteResponse{Deleted: g.ID()}), nil
 }
 
 // Prune removes images that no container uses: those without a name, or with
 // the filter dangling=false all of them. Further filters are label, label! and until.
-func (s *Service) Prune(ctx context.Context, filters filter.Args) (*image.PruneReport, error) {
+func (l *library) Prune(ctx context.Context, filters filter.Args) (*image.PruneReport, error) {
 	danglingOnly, err := filters.Bool("dangling", true)
 	if err != nil {
 		return nil, err
@@ -161,19 +137,19 @@ func (s *Service) Prune(ctx context.Context, filters filter.Args) (*image.PruneR
 			rest[k] = v
 		}
 	}
-	match, err := s.view.Matcher(ctx, rest)
+	match, err := l.view.Matcher(ctx, rest)
 	if err != nil {
 		return nil, err
 	}
-	groups, err := s.names.All(ctx)
+	groups, err := l.names.All(ctx)
 	if err != nil {
 		return nil, err
 	}
-	before, err := s.store.Total(ctx)
+	before, err := l.store.Total(ctx)
 	if err != nil {
 		return nil, err
 	}
-	uses := s.usesByImage()
+	uses := l.users.byImage()
 	report := &image.PruneReport{}
 	for _, g := range groups {
 		if ctx.Err() != nil {
@@ -182,71 +158,29 @@ func (s *Service) Prune(ctx context.Context, filters filter.Args) (*image.PruneR
 		if len(uses[g.ID()]) > 0 || (danglingOnly && len(g.Names()) > 0) {
 			continue
 		}
-		m, err := s.store.Select(ctx, g.Target, nil)
+		m, err := l.store.Select(ctx, g.Target, nil)
 		if err != nil {
 			m = nil
 		}
 		if !match(g, m) {
 			continue
 		}
-		deleted, err := s.erase(ctx, g)
+		deleted, err := l.erase(ctx, g)
 		report.ImagesDeleted = append(report.ImagesDeleted, deleted...)
 		if err != nil {
 			return report, err
 		}
 	}
-	if err := s.store.Sweep(ctx); err != nil {
+	if err := l.store.Sweep(ctx); err != nil {
 		return report, err
 	}
-	after, err := s.store.Total(ctx)
+	after, err := l.store.Total(ctx)
 	if err != nil {
 		return report, err
 	}
 	if before > after {
 		report.SpaceReclaimed = uint64(before - after)
 	}
-	s.publish(events.ActionPrune, "", map[string]string{"reclaimed": fmt.Sprint(report.SpaceReclaimed)})
+	l.tell.publish(events.ActionPrune, "", map[string]string{"reclaimed": fmt.Sprint(report.SpaceReclaimed)})
 	return report, ctx.Err()
-}
-
-// DiskUsage counts the images for system df. TotalSize is what all blobs and
-// all unpacked layers take on disk, each once; Reclaimable is what the images
-// that no container uses do not share with one that is used.
-func (s *Service) DiskUsage(ctx context.Context, verbose bool) (*image.DiskUsage, error) {
-	groups, err := s.names.All(ctx)
-	if err != nil {
-		return nil, err
-	}
-	uses := s.usesByImage()
-	usage := &image.DiskUsage{TotalCount: int64(len(groups))}
-	var all, used []ocispec.Descriptor
-	for _, g := range groups {
-		all = append(all, g.Target)
-		if len(uses[g.ID()]) > 0 {
-			used = append(used, g.Target)
-		}
-	}
-	usage.ActiveCount = int64(len(used))
-	if usage.TotalSize, err = s.store.Total(ctx); err != nil {
-		return nil, err
-	}
-	z, err := s.view.Sizes(ctx, all...)
-	if err != nil {
-		return nil, err
-	}
-	kept, err := s.view.Sizes(ctx, used...)
-	if err != nil {
-		return nil, err
-	}
-	usage.Reclaimable = z.Content() + z.Unpacked() - kept.Content() - kept.Unpacked()
-	if verbose {
-		items, err := s.List(ctx, request.ImageList{SharedSize: true})
-		if err != nil {
-			return nil, err
-		}
-		for _, item := range items {
-			usage.Items = append(usage.Items, *item)
-		}
-	}
-	return usage, nil
 }

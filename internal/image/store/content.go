@@ -41,6 +41,13 @@ func (m *Manifest) ChainID() digest.Digest { return identity.ChainID(m.Config.Ro
 // Platform is what the configuration says, normalised.
 func (m *Manifest) Platform() ocispec.Platform { return platforms.Normalize(m.Config.Platform) }
 
+// blobs reads and writes the content of images.
+type blobs struct {
+	content content.Store
+	driver  string
+	cache   blobCache
+}
+
 // blobCache keeps small documents by digest; content under a digest never changes.
 type blobCache struct {
 	mu   sync.Mutex
@@ -70,8 +77,8 @@ func (c *blobCache) clear() {
 
 // Document reads a JSON blob of at most MaxDocument bytes into v. A blob that is
 // not there is errdefs.ErrNotFound.
-func (s *Store) Document(ctx context.Context, desc ocispec.Descriptor, v any) error {
-	data, err := s.Bytes(ctx, desc)
+func (b *blobs) Document(ctx context.Context, desc ocispec.Descriptor, v any) error {
+	data, err := b.Bytes(ctx, desc)
 	if err != nil {
 		return err
 	}
@@ -82,8 +89,8 @@ func (s *Store) Document(ctx context.Context, desc ocispec.Descriptor, v any) er
 }
 
 // Bytes reads a blob of at most MaxDocument bytes.
-func (s *Store) Bytes(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	ra, err := s.content.ReaderAt(in(ctx), desc)
+func (b *blobs) Bytes(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	ra, err := b.content.ReaderAt(in(ctx), desc)
 	if err != nil {
 		return nil, err
 	}
@@ -99,25 +106,25 @@ func (s *Store) Bytes(ctx context.Context, desc ocispec.Descriptor) ([]byte, err
 }
 
 // Has says whether a blob is there.
-func (s *Store) Has(ctx context.Context, d digest.Digest) bool {
-	_, err := s.content.Info(in(ctx), d)
+func (b *blobs) Has(ctx context.Context, d digest.Digest) bool {
+	_, err := b.content.Info(in(ctx), d)
 	return err == nil
 }
 
 // WriteDocument stores v as JSON. The labels make the blob keep its children
 // (see GCLabels). ctx is from Lease.
-func (s *Store) WriteDocument(ctx context.Context, mediaType string, v any, labels map[string]string) (ocispec.Descriptor, error) {
+func (b *blobs) WriteDocument(ctx context.Context, mediaType string, v any, labels map[string]string) (ocispec.Descriptor, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	return desc, s.WriteBytes(ctx, desc, data, labels)
+	return desc, b.WriteBytes(ctx, desc, data, labels)
 }
 
 // WriteBytes stores data, whose digest and size are desc's.
-func (s *Store) WriteBytes(ctx context.Context, desc ocispec.Descriptor, data []byte, labels map[string]string) error {
-	err := content.WriteBlob(ctx, s.content, "bytes-"+desc.Digest.String(), bytes.NewReader(data), desc, content.WithLabels(labels))
+func (b *blobs) WriteBytes(ctx context.Context, desc ocispec.Descriptor, data []byte, labels map[string]string) error {
+	err := content.WriteBlob(ctx, b.content, "bytes-"+desc.Digest.String(), bytes.NewReader(data), desc, content.WithLabels(labels))
 	if err != nil {
 		return fmt.Errorf("image store: write %s: %w", desc.Digest, err)
 	}
@@ -125,16 +132,16 @@ func (s *Store) WriteBytes(ctx context.Context, desc ocispec.Descriptor, data []
 		return nil
 	}
 	// A blob that was there already keeps its labels unless told.
-	return s.Label(ctx, desc.Digest, labels)
+	return b.Label(ctx, desc.Digest, labels)
 }
 
 // Label adds labels to a blob.
-func (s *Store) Label(ctx context.Context, d digest.Digest, labels map[string]string) error {
+func (b *blobs) Label(ctx context.Context, d digest.Digest, labels map[string]string) error {
 	fields := make([]string, 0, len(labels))
 	for k := range labels {
 		fields = append(fields, "labels."+k)
 	}
-	if _, err := s.content.Update(in(ctx), content.Info{Digest: d, Labels: labels}, fields...); err != nil {
+	if _, err := b.content.Update(in(ctx), content.Info{Digest: d, Labels: labels}, fields...); err != nil {
 		return fmt.Errorf("image store: label %s: %w", d, err)
 	}
 	return nil
@@ -159,61 +166,61 @@ func GCLabels(children ...ocispec.Descriptor) map[string]string {
 
 // WriteImage stores a configuration and a manifest over layers that are there,
 // and returns the manifest's descriptor. ctx is from Lease.
-func (s *Store) WriteImage(ctx context.Context, cfg dockerspec.DockerOCIImage, layers []ocispec.Descriptor) (ocispec.Descriptor, error) {
+func (b *blobs) WriteImage(ctx context.Context, cfg dockerspec.DockerOCIImage, layers []ocispec.Descriptor) (ocispec.Descriptor, error) {
 	labels := map[string]string{}
 	if chain := identity.ChainID(cfg.RootFS.DiffIDs); chain != "" {
-		labels["containerd.io/gc.ref.snapshot."+s.driver] = chain.String()
+		labels["containerd.io/gc.ref.snapshot."+b.driver] = chain.String()
 	}
-	config, err := s.WriteDocument(ctx, ocispec.MediaTypeImageConfig, cfg, labels)
+	config, err := b.WriteDocument(ctx, ocispec.MediaTypeImageConfig, cfg, labels)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config, Layers: layers,
 	}
-	return s.WriteDocument(ctx, ocispec.MediaTypeImageManifest, m, GCLabels(append([]ocispec.Descriptor{config}, layers...)...))
+	return b.WriteDocument(ctx, ocispec.MediaTypeImageManifest, m, GCLabels(append([]ocispec.Descriptor{config}, layers...)...))
 }
 
 // Manifest reads the image of one manifest. It is shared: do not change it.
-func (s *Store) Manifest(ctx context.Context, desc ocispec.Descriptor) (*Manifest, error) {
-	if m, ok := s.blobs.get(desc.Digest).(*Manifest); ok {
+func (b *blobs) Manifest(ctx context.Context, desc ocispec.Descriptor) (*Manifest, error) {
+	if m, ok := b.cache.get(desc.Digest).(*Manifest); ok {
 		return m, nil
 	}
 	var doc ocispec.Manifest
-	if err := s.Document(ctx, desc, &doc); err != nil {
+	if err := b.Document(ctx, desc, &doc); err != nil {
 		return nil, err
 	}
 	m := &Manifest{Descriptor: desc, ConfigDescriptor: doc.Config, Layers: doc.Layers}
-	if err := s.Document(ctx, doc.Config, &m.Config); err != nil {
+	if err := b.Document(ctx, doc.Config, &m.Config); err != nil {
 		return nil, err
 	}
-	s.blobs.put(desc.Digest, m)
+	b.cache.put(desc.Digest, m)
 	return m, nil
 }
 
 // Index lists what an index holds; nil for a descriptor that is not an index.
-func (s *Store) Index(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+func (b *blobs) Index(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	if !images.IsIndexType(desc.MediaType) {
 		return nil, nil
 	}
-	if l, ok := s.blobs.get(desc.Digest).([]ocispec.Descriptor); ok {
+	if l, ok := b.cache.get(desc.Digest).([]ocispec.Descriptor); ok {
 		return l, nil
 	}
 	var doc ocispec.Index
-	if err := s.Document(ctx, desc, &doc); err != nil {
+	if err := b.Document(ctx, desc, &doc); err != nil {
 		return nil, err
 	}
-	s.blobs.put(desc.Digest, doc.Manifests)
+	b.cache.put(desc.Digest, doc.Manifests)
 	return doc.Manifests, nil
 }
 
 // Manifests lists the image manifests of a target whose manifest and
 // configuration are there. Attestations and unknown kinds are left out.
-func (s *Store) Manifests(ctx context.Context, target ocispec.Descriptor) ([]*Manifest, error) {
+func (b *blobs) Manifests(ctx context.Context, target ocispec.Descriptor) ([]*Manifest, error) {
 	descs := []ocispec.Descriptor{target}
 	if images.IsIndexType(target.MediaType) {
 		var err error
-		if descs, err = s.Index(ctx, target); err != nil {
+		if descs, err = b.Index(ctx, target); err != nil {
 			return nil, err
 		}
 	}
@@ -222,7 +229,7 @@ func (s *Store) Manifests(ctx context.Context, target ocispec.Descriptor) ([]*Ma
 		if !images.IsManifestType(d.MediaType) || d.Annotations[AnnotationReferenceType] != "" {
 			continue
 		}
-		m, err := s.Manifest(ctx, d)
+		m, err := b.Manifest(ctx, d)
 		if errdefs.IsNotFound(err) {
 			continue
 		}
@@ -240,8 +247,8 @@ const AnnotationReferenceType = "vnd.docker.reference.type"
 
 // Select picks of a target the manifest for the platform; a nil platform is the
 // host's, else whatever there is. None is errdefs.ErrNotFound.
-func (s *Store) Select(ctx context.Context, target ocispec.Descriptor, platform *ocispec.Platform) (*Manifest, error) {
-	all, err := s.Manifests(ctx, target)
+func (b *blobs) Select(ctx context.Context, target ocispec.Descriptor, platform *ocispec.Platform) (*Manifest, error) {
+	all, err := b.Manifests(ctx, target)
 	if err != nil {
 		return nil, err
 	}

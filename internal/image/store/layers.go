@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -39,8 +41,13 @@ const newPrefix = ".new-"
 // kept by a hold: one lease with one read-only snapshot per chain, made when
 // the first container needs the chain and dropped when Sweep finds no user.
 type layers struct {
-	s   *Store
-	dir string
+	root, dir string
+	driver    string
+	leases    leases.Manager
+	snaps     snapshots.Snapshotter
+	log       *slog.Logger
+	// trash runs removals in the background; Close of the store waits for them.
+	trash sync.WaitGroup
 
 	mu    sync.Mutex
 	keys  map[string]digest.Digest // finished layers and the chain below
@@ -53,19 +60,18 @@ type hold struct {
 	lower []string
 }
 
-func openLayers(ctx context.Context, s *Store) (*layers, error) {
-	l := &layers{
-		s: s, dir: filepath.Join(s.root, "writable"),
-		keys: map[string]digest.Digest{}, pins: map[digest.Digest]int{}, holds: map[digest.Digest]*hold{},
-	}
+// open finds the layers that earlier processes made.
+func (l *layers) open(ctx context.Context) error {
+	l.dir = filepath.Join(l.root, "writable")
+	l.keys, l.pins, l.holds = map[string]digest.Digest{}, map[digest.Digest]int{}, map[digest.Digest]*hold{}
 	for _, dir := range []string{l.dir, l.trashDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("image store: %w", err)
+			return fmt.Errorf("image store: %w", err)
 		}
 	}
 	entries, err := os.ReadDir(l.dir)
 	if err != nil {
-		return nil, fmt.Errorf("image store: %w", err)
+		return fmt.Errorf("image store: %w", err)
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), newPrefix) {
@@ -74,20 +80,20 @@ func openLayers(ctx context.Context, s *Store) (*layers, error) {
 		}
 		parent, err := os.ReadFile(filepath.Join(l.dir, e.Name(), "parent"))
 		if err != nil {
-			s.log.Error("writable layer without its parent's name; left alone", "key", e.Name(), "error", err)
+			l.log.Error("writable layer without its parent's name; left alone", "key", e.Name(), "error", err)
 			continue
 		}
 		l.keys[e.Name()] = digest.Digest(parent)
 	}
 	if err := l.loadHolds(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	l.emptyTrash()
-	return l, nil
+	return nil
 }
 
 func (l *layers) loadHolds(ctx context.Context) error {
-	all, err := l.s.leases.List(ctx)
+	all, err := l.leases.List(ctx)
 	if err != nil {
 		return fmt.Errorf("image store: leases: %w", err)
 	}
@@ -96,7 +102,7 @@ func (l *layers) loadHolds(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		mounts, err := l.s.snaps.Mounts(ctx, lease.ID)
+		mounts, err := l.snaps.Mounts(ctx, lease.ID)
 		if err == nil && l.holds[digest.Digest(chain)] == nil {
 			if _, lower, err := driver.Dirs(mounts); err == nil {
 				l.holds[digest.Digest(chain)] = &hold{lease: lease.ID, lower: lower}
@@ -104,7 +110,7 @@ func (l *layers) loadHolds(ctx context.Context) error {
 			}
 		}
 		// Died between the lease and its snapshot, or a second one for the chain.
-		if err := l.s.leases.Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) {
+		if err := l.leases.Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("image store: lease %s: %w", lease.ID, err)
 		}
 	}
@@ -114,8 +120,7 @@ func (l *layers) loadHolds(ctx context.Context) error {
 // Prepare makes the writable layer key on top of the chain, which is unpacked
 // already; an empty chain is an empty file system. A key that exists is
 // errdefs.ErrAlreadyExists, a chain that is not there errdefs.ErrNotFound.
-func (s *Store) Prepare(ctx context.Context, key string, chain digest.Digest) (err error) {
-	l := s.layers
+func (l *layers) Prepare(ctx context.Context, key string, chain digest.Digest) (err error) {
 	if err := checkKey(key); err != nil {
 		return err
 	}
@@ -164,7 +169,7 @@ func (l *layers) fill(dir string, chain digest.Digest, h *hold) error {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
-	if l.s.driver == driver.Native {
+	if l.driver == driver.Native {
 		if h == nil {
 			return nil
 		}
@@ -207,17 +212,17 @@ func (l *layers) hold(ctx context.Context, chain digest.Digest) (*hold, error) {
 	}
 	// The id is never used twice, so that Sweep, ending an older hold of this
 	// chain, cannot end this one.
-	lease, err := l.s.leases.Create(ctx, leases.WithID("hold-"+rand.Text()), leases.WithLabel(labelChain, chain.String()))
+	lease, err := l.leases.Create(ctx, leases.WithID("hold-"+rand.Text()), leases.WithLabel(labelChain, chain.String()))
 	if err != nil {
 		return nil, fmt.Errorf("image store: hold: %w", err)
 	}
-	mounts, err := l.s.snaps.View(leases.WithLease(ctx, lease.ID), lease.ID, chain.String())
+	mounts, err := l.snaps.View(leases.WithLease(ctx, lease.ID), lease.ID, chain.String())
 	if err == nil {
 		h = &hold{lease: lease.ID}
 		_, h.lower, err = driver.Dirs(mounts)
 	}
 	if err != nil {
-		_ = l.s.leases.Delete(ctx, lease)
+		_ = l.leases.Delete(ctx, lease)
 		return nil, fmt.Errorf("image layers %s: %w", chain, err)
 	}
 	l.mu.Lock()
@@ -227,7 +232,7 @@ func (l *layers) hold(ctx context.Context, chain digest.Digest) (*hold, error) {
 	}
 	l.mu.Unlock()
 	if other != nil { // two first containers at once
-		_ = l.s.leases.Delete(ctx, lease)
+		_ = l.leases.Delete(ctx, lease)
 		return other, nil
 	}
 	return h, nil
@@ -249,7 +254,7 @@ func (l *layers) dropUnusedHolds(ctx context.Context) error {
 	}
 	l.mu.Unlock()
 	for _, id := range stale {
-		if err := l.s.leases.Delete(ctx, leases.Lease{ID: id}); err != nil && !errdefs.IsNotFound(err) {
+		if err := l.leases.Delete(ctx, leases.Lease{ID: id}); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("image store: lease %s: %w", id, err)
 		}
 	}
@@ -265,8 +270,7 @@ type Layer struct {
 }
 
 // Layer finds the writable layer key; an unknown one is errdefs.ErrNotFound.
-func (s *Store) Layer(ctx context.Context, key string) (*Layer, error) {
-	l := s.layers
+func (l *layers) Layer(ctx context.Context, key string) (*Layer, error) {
 	l.mu.Lock()
 	chain, ok := l.keys[key]
 	if ok {
@@ -290,12 +294,12 @@ func (s *Store) Layer(ctx context.Context, key string) (*Layer, error) {
 }
 
 // Mounts says how the file system of key is mounted.
-func (s *Store) Mounts(ctx context.Context, key string) ([]runtime.RootMount, error) {
-	layer, err := s.Layer(ctx, key)
+func (l *layers) Mounts(ctx context.Context, key string) ([]runtime.RootMount, error) {
+	layer, err := l.Layer(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	if s.driver == driver.Native || len(layer.Lower) == 0 {
+	if l.driver == driver.Native || len(layer.Lower) == 0 {
 		return []runtime.RootMount{{Type: "bind", Source: layer.Upper, Options: []string{"rbind", "rw"}}}, nil
 	}
 	options := append(driver.OverlayOptions(), "workdir="+layer.Work, "upperdir="+layer.Upper, "lowerdir="+strings.Join(layer.Lower, ":"))
@@ -303,8 +307,8 @@ func (s *Store) Mounts(ctx context.Context, key string) ([]runtime.RootMount, er
 }
 
 // Usage is what the writable layer key takes on disk, in bytes.
-func (s *Store) Usage(ctx context.Context, key string) (int64, error) {
-	layer, err := s.Layer(ctx, key)
+func (l *layers) Usage(ctx context.Context, key string) (int64, error) {
+	layer, err := l.Layer(ctx, key)
 	if err != nil {
 		return 0, err
 	}
@@ -316,11 +320,11 @@ func (s *Store) Usage(ctx context.Context, key string) (int64, error) {
 }
 
 // Layers lists the keys of the writable layers.
-func (s *Store) Layers() []string {
-	s.layers.mu.Lock()
-	defer s.layers.mu.Unlock()
-	keys := make([]string, 0, len(s.layers.keys))
-	for key := range s.layers.keys {
+func (l *layers) Layers() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keys := make([]string, 0, len(l.keys))
+	for key := range l.keys {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
@@ -330,8 +334,7 @@ func (s *Store) Layers() []string {
 // RemoveLayer removes the writable layer key and returns the chain that it stood
 // on. The name is free at once; the files go in the background. An unknown key
 // is errdefs.ErrNotFound.
-func (s *Store) RemoveLayer(key string) (digest.Digest, error) {
-	l := s.layers
+func (l *layers) RemoveLayer(key string) (digest.Digest, error) {
 	l.mu.Lock()
 	chain, ok := l.keys[key]
 	delete(l.keys, key)
@@ -344,20 +347,20 @@ func (s *Store) RemoveLayer(key string) (digest.Digest, error) {
 }
 
 // Background runs f beside the caller; Close waits for it.
-func (s *Store) Background(f func()) { s.trash.Go(f) }
+func (l *layers) Background(f func()) { l.trash.Go(f) }
 
-func (l *layers) trashDir() string { return filepath.Join(l.s.root, "trash") }
+func (l *layers) trashDir() string { return filepath.Join(l.root, "trash") }
 
 // discard moves dir out of sight and removes it in the background.
 func (l *layers) discard(dir string) {
 	target := filepath.Join(l.trashDir(), rand.Text())
 	if err := os.Rename(dir, target); err != nil {
-		l.s.log.Warn("writable layer cannot be moved aside; removing it in place", "dir", dir, "error", err)
+		l.log.Warn("writable layer cannot be moved aside; removing it in place", "dir", dir, "error", err)
 		target = dir
 	}
-	l.s.trash.Go(func() {
+	l.trash.Go(func() {
 		if err := os.RemoveAll(target); err != nil {
-			l.s.log.Warn("removed layer's files stay until the next start", "dir", target, "error", err)
+			l.log.Warn("removed layer's files stay until the next start", "dir", target, "error", err)
 		}
 	})
 }
@@ -365,10 +368,10 @@ func (l *layers) discard(dir string) {
 func (l *layers) emptyTrash() {
 	entries, err := os.ReadDir(l.trashDir())
 	if err != nil {
-		l.s.log.Warn("trash cannot be read", "error", err)
+		l.log.Warn("trash cannot be read", "error", err)
 	}
 	for _, e := range entries {
-		l.s.trash.Go(func() { _ = os.RemoveAll(filepath.Join(l.trashDir(), e.Name())) })
+		l.trash.Go(func() { _ = os.RemoveAll(filepath.Join(l.trashDir(), e.Name())) })
 	}
 }
 

@@ -41,12 +41,18 @@ func (z *Sizes) Unpacked() (n int64) {
 	return n
 }
 
+// sizer counts what blobs and unpacked layers take.
+type sizer struct {
+	blobs *blobs
+	snaps snapshots.Snapshotter
+}
+
 // Add counts everything below desc that is there.
-func (s *Store) Add(ctx context.Context, z *Sizes, desc ocispec.Descriptor) error {
+func (s *sizer) Add(ctx context.Context, z *Sizes, desc ocispec.Descriptor) error {
 	if _, seen := z.Blobs[desc.Digest]; seen {
 		return nil
 	}
-	info, err := s.content.Info(in(ctx), desc.Digest)
+	info, err := s.blobs.content.Info(in(ctx), desc.Digest)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
@@ -55,7 +61,7 @@ func (s *Store) Add(ctx context.Context, z *Sizes, desc ocispec.Descriptor) erro
 	}
 	z.Blobs[desc.Digest] = info.Size
 	if images.IsIndexType(desc.MediaType) {
-		children, err := s.Index(ctx, desc)
+		children, err := s.blobs.Index(ctx, desc)
 		if err != nil {
 			return err
 		}
@@ -70,7 +76,7 @@ func (s *Store) Add(ctx context.Context, z *Sizes, desc ocispec.Descriptor) erro
 		return nil
 	}
 	var doc ocispec.Manifest
-	if err := s.Document(ctx, desc, &doc); err != nil {
+	if err := s.blobs.Document(ctx, desc, &doc); err != nil {
 		return err
 	}
 	for _, c := range append([]ocispec.Descriptor{doc.Config}, doc.Layers...) {
@@ -81,7 +87,7 @@ func (s *Store) Add(ctx context.Context, z *Sizes, desc ocispec.Descriptor) erro
 	if !images.IsConfigType(doc.Config.MediaType) {
 		return nil
 	}
-	m, err := s.Manifest(ctx, desc)
+	m, err := s.blobs.Manifest(ctx, desc)
 	if err != nil {
 		if errdefs.IsNotFound(err) {
 			return nil
@@ -91,7 +97,7 @@ func (s *Store) Add(ctx context.Context, z *Sizes, desc ocispec.Descriptor) erro
 	return s.addChains(ctx, z, m)
 }
 
-func (s *Store) addChains(ctx context.Context, z *Sizes, m *Manifest) error {
+func (s *sizer) addChains(ctx context.Context, z *Sizes, m *Manifest) error {
 	for i := range m.Config.RootFS.DiffIDs {
 		chain := identity.ChainID(m.Config.RootFS.DiffIDs[:i+1])
 		if _, seen := z.Chains[chain]; seen {
@@ -111,7 +117,7 @@ func (s *Store) addChains(ctx context.Context, z *Sizes, m *Manifest) error {
 
 // ChainSize is what one unpacked layer takes, in bytes; it is a counter, the
 // disk is not walked.
-func (s *Store) ChainSize(ctx context.Context, chain digest.Digest) (int64, error) {
+func (s *sizer) ChainSize(ctx context.Context, chain digest.Digest) (int64, error) {
 	u, err := s.snaps.Usage(in(ctx), chain.String())
 	if err != nil {
 		return 0, fmt.Errorf("image layer %s: %w", chain, err)
@@ -120,10 +126,10 @@ func (s *Store) ChainSize(ctx context.Context, chain digest.Digest) (int64, erro
 }
 
 // Total is what all blobs and all unpacked layers take, in bytes.
-func (s *Store) Total(ctx context.Context) (int64, error) {
+func (s *sizer) Total(ctx context.Context) (int64, error) {
 	ctx = in(ctx)
 	var total int64
-	err := s.content.Walk(ctx, func(i content.Info) error {
+	err := s.blobs.content.Walk(ctx, func(i content.Info) error {
 		total += i.Size
 		return nil
 	})

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -42,23 +41,18 @@ type Options struct {
 
 // Store is safe for concurrent use.
 type Store struct {
-	root   string
-	driver string
-	log    *slog.Logger
+	*blobs
+	*unpacker
+	*sizer
+	*layers
 
+	log     *slog.Logger
+	driver  string
 	bolt    *bbolt.DB
 	meta    *metadata.DB
 	backend snapshots.Snapshotter
-
-	content content.Store
 	images  images.Store
 	leases  leases.Manager
-	snaps   snapshots.Snapshotter
-	layers  *layers
-
-	blobs blobCache
-	// trash runs removals in the background; Close waits for them.
-	trash sync.WaitGroup
 }
 
 // Open opens the store at opt.Root, making it where there is none, and removes
@@ -67,11 +61,11 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	// The libraries log through one global logger of their own; what matters
 	// comes back as an error.
 	_ = clog.SetLevel("error")
-	s := &Store{root: opt.Root, log: opt.Log}
+	s := &Store{log: opt.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(s.root, 0o700); err != nil {
+	if err := os.MkdirAll(opt.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
 	}
 	defer func() {
@@ -79,32 +73,29 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 			_ = s.Close()
 		}
 	}()
-	blobs, err := local.NewStore(filepath.Join(s.root, "content"))
+	contents, err := local.NewStore(filepath.Join(opt.Root, "content"))
 	if err != nil {
 		return nil, fmt.Errorf("image store: content: %w", err)
 	}
-	if s.driver, s.backend, err = driver.Open(s.root, opt.Snapshotter, s.log); err != nil {
+	if s.driver, s.backend, err = driver.Open(opt.Root, opt.Snapshotter, s.log); err != nil {
 		return nil, err
 	}
-	s.bolt, err = bbolt.Open(filepath.Join(s.root, "meta.db"), 0o600, &bbolt.Options{
+	s.bolt, err = bbolt.Open(filepath.Join(opt.Root, "meta.db"), 0o600, &bbolt.Options{
 		Timeout: 5 * time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("image store: meta.db: %w", err)
 	}
-	s.meta = metadata.NewDB(s.bolt, blobs, map[string]snapshots.Snapshotter{s.driver: s.backend})
+	s.meta = metadata.NewDB(s.bolt, contents, map[string]snapshots.Snapshotter{s.driver: s.backend})
 	if err := s.meta.Init(ctx); err != nil {
 		return nil, fmt.Errorf("image store: meta.db: %w", err)
 	}
-	s.content = s.meta.ContentStore()
-	s.snaps = s.meta.Snapshotter(s.driver)
-	s.images = metadata.NewImageStore(s.meta)
-	s.leases = metadata.NewLeaseManager(s.meta)
+	s.assemble(opt.Root)
 	ctx = in(ctx)
 	if err := s.dropStaleLeases(ctx); err != nil {
 		return nil, err
 	}
-	if s.layers, err = openLayers(ctx, s); err != nil {
+	if err := s.layers.open(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.Sweep(ctx); err != nil {
@@ -113,9 +104,22 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	return s, nil
 }
 
+// assemble makes the parts over the open databases.
+func (s *Store) assemble(root string) {
+	contents, snaps := s.meta.ContentStore(), s.meta.Snapshotter(s.driver)
+	s.images = metadata.NewImageStore(s.meta)
+	s.leases = metadata.NewLeaseManager(s.meta)
+	s.blobs = &blobs{content: contents, driver: s.driver}
+	s.unpacker = &unpacker{content: contents, snaps: snaps, driver: s.driver, log: s.log}
+	s.sizer = &sizer{blobs: s.blobs, snaps: snaps}
+	s.layers = &layers{root: root, driver: s.driver, leases: s.leases, snaps: snaps, log: s.log}
+}
+
 // Close waits for removals under way and closes the databases.
 func (s *Store) Close() error {
-	s.trash.Wait()
+	if s.layers != nil {
+		s.trash.Wait()
+	}
 	var errs []error
 	if s.bolt != nil {
 		errs = append(errs, s.bolt.Close())
@@ -133,7 +137,7 @@ func (s *Store) Driver() string { return s.driver }
 func (s *Store) Images() images.Store { return s.images }
 
 // Content is the blob store. Its methods need a context from Context or Lease.
-func (s *Store) Content() content.Store { return s.content }
+func (s *Store) Content() content.Store { return s.blobs.content }
 
 // Context makes ctx usable with Images and Content.
 func (s *Store) Context(ctx context.Context) context.Context { return in(ctx) }
@@ -181,7 +185,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.layers.dropUnusedHolds(ctx); err != nil {
 		return err
 	}
-	s.blobs.clear()
+	s.cache.clear()
 	if _, err := s.meta.GarbageCollect(ctx); err != nil {
 		return fmt.Errorf("image store: sweep: %w", err)
 	}

@@ -5,9 +5,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/containerd/containerd/v2/core/content"
-
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
@@ -19,16 +20,12 @@ import (
 	"hoy/internal/image/untar"
 )
 
-// Unpacked says whether the chain's files are there. The empty chain always is.
-func (s *Store) Unpacked(ctx context.Context, chain digest.Digest) (bool, error) {
-	if chain == "" {
-		return true, nil
-	}
-	_, err := s.snaps.Stat(in(ctx), chain.String())
-	if errdefs.IsNotFound(err) {
-		return false, nil
-	}
-	return err == nil, err
+// unpacker makes the files of image layers out of their archives.
+type unpacker struct {
+	content content.Store
+	snaps   snapshots.Snapshotter
+	driver  string
+	log     *slog.Logger
 }
 
 // Unpack makes the files of every layer of a manifest, whose blobs are there,
@@ -36,7 +33,7 @@ func (s *Store) Unpacked(ctx context.Context, chain digest.Digest) (bool, error)
 // layer's content must have the uncompressed digest that the configuration
 // names. ctx is from Lease. Wait, where not nil, returns once a layer's blob has
 // arrived; report, where not nil, is told what is being done.
-func (s *Store) Unpack(ctx context.Context, m *Manifest, wait func(layer ocispec.Descriptor) error, report func(layer ocispec.Descriptor, state UnpackState, done int64)) (digest.Digest, error) {
+func (u *unpacker) Unpack(ctx context.Context, m *Manifest, wait func(layer ocispec.Descriptor) error, report func(layer ocispec.Descriptor, state UnpackState, done int64)) (digest.Digest, error) {
 	if len(m.Layers) != len(m.Config.RootFS.DiffIDs) {
 		return "", fmt.Errorf("image has %d layers but its configuration names %d: %w", len(m.Layers), len(m.Config.RootFS.DiffIDs), errdefs.ErrInvalidArgument)
 	}
@@ -51,12 +48,12 @@ func (s *Store) Unpack(ctx context.Context, m *Manifest, wait func(layer ocispec
 				return "", err
 			}
 		}
-		if err := s.unpackLayer(ctx, layer, m.Config.RootFS.DiffIDs[i], parent, chain, report); err != nil {
+		if err := u.unpackLayer(ctx, layer, m.Config.RootFS.DiffIDs[i], parent, chain, report); err != nil {
 			return "", fmt.Errorf("unpack layer %s: %w", layer.Digest, err)
 		}
 		parent = chain
 	}
-	return parent, s.tie(ctx, m.ConfigDescriptor.Digest, parent)
+	return parent, u.tie(ctx, m.ConfigDescriptor.Digest, parent)
 }
 
 // UnpackState is where the unpacking of a layer is.
@@ -69,12 +66,12 @@ const (
 	UnpackExists
 )
 
-func (s *Store) unpackLayer(ctx context.Context, layer ocispec.Descriptor, diffID, parent, chain digest.Digest, report func(ocispec.Descriptor, UnpackState, int64)) error {
-	if _, err := s.snaps.Stat(ctx, chain.String()); err == nil {
+func (u *unpacker) unpackLayer(ctx context.Context, layer ocispec.Descriptor, diffID, parent, chain digest.Digest, report func(ocispec.Descriptor, UnpackState, int64)) error {
+	if _, err := u.snaps.Stat(ctx, chain.String()); err == nil {
 		report(layer, UnpackExists, layer.Size)
 		return nil
 	}
-	ra, err := s.content.ReaderAt(ctx, layer)
+	ra, err := u.content.ReaderAt(ctx, layer)
 	if err != nil {
 		return err
 	}
@@ -87,7 +84,7 @@ func (s *Store) unpackLayer(ctx context.Context, layer ocispec.Descriptor, diffI
 	defer plain.Close()
 	digester := digest.Canonical.Digester()
 	both := tee.New(plain, digester.Hash())
-	err = s.apply(ctx, both, parent, func() (digest.Digest, error) {
+	err = u.apply(ctx, both, parent, func() (digest.Digest, error) {
 		if err := both.Wait(); err != nil {
 			return "", err
 		}
@@ -106,16 +103,16 @@ func (s *Store) unpackLayer(ctx context.Context, layer ocispec.Descriptor, diffI
 
 // apply unpacks a tar stream onto parent, reads it to its end, and commits the
 // result under the chain id that name gives then.
-func (s *Store) apply(ctx context.Context, r io.Reader, parent digest.Digest, name func() (digest.Digest, error)) (err error) {
+func (u *unpacker) apply(ctx context.Context, r io.Reader, parent digest.Digest, name func() (digest.Digest, error)) (err error) {
 	key := "extract-" + rand.Text()
-	mounts, err := s.snaps.Prepare(ctx, key, parent.String())
+	mounts, err := u.snaps.Prepare(ctx, key, parent.String())
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			if rerr := s.snaps.Remove(context.WithoutCancel(ctx), key); rerr != nil && !errdefs.IsNotFound(rerr) {
-				s.log.Warn("half an unpacked layer stays until the next sweep", "error", rerr)
+			if rerr := u.snaps.Remove(context.WithoutCancel(ctx), key); rerr != nil && !errdefs.IsNotFound(rerr) {
+				u.log.Warn("half an unpacked layer stays until the next sweep", "error", rerr)
 			}
 		}
 	}()
@@ -128,7 +125,7 @@ func (s *Store) apply(ctx context.Context, r io.Reader, parent digest.Digest, na
 			return err
 		}
 	}
-	if err := untar.Apply(ctx, upper, lower, s.driver == driver.Overlay, r); err != nil {
+	if err := untar.Apply(ctx, upper, lower, u.driver == driver.Overlay, r); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, r); err != nil {
@@ -138,23 +135,23 @@ func (s *Store) apply(ctx context.Context, r io.Reader, parent digest.Digest, na
 	if err != nil {
 		return err
 	}
-	if err := s.snaps.Commit(ctx, chain.String(), key); err != nil {
+	if err := u.snaps.Commit(ctx, chain.String(), key); err != nil {
 		if !errdefs.IsAlreadyExists(err) {
 			return err
 		}
 		// Somebody else unpacked the same layer meanwhile.
-		return s.snaps.Remove(ctx, key)
+		return u.snaps.Remove(ctx, key)
 	}
 	return nil
 }
 
 // tie makes the configuration blob keep the unpacked chain.
-func (s *Store) tie(ctx context.Context, config, chain digest.Digest) error {
+func (u *unpacker) tie(ctx context.Context, config, chain digest.Digest) error {
 	if chain == "" {
 		return nil
 	}
-	label := "containerd.io/gc.ref.snapshot." + s.driver
-	_, err := s.content.Update(ctx, content.Info{Digest: config, Labels: map[string]string{label: chain.String()}}, "labels."+label)
+	label := "containerd.io/gc.ref.snapshot." + u.driver
+	_, err := u.content.Update(ctx, content.Info{Digest: config, Labels: map[string]string{label: chain.String()}}, "labels."+label)
 	if err != nil {
 		return fmt.Errorf("image store: label of %s: %w", config, err)
 	}
@@ -164,23 +161,23 @@ func (s *Store) tie(ctx context.Context, config, chain digest.Digest) error {
 // WriteLayer reads an uncompressed layer in one pass: it is stored as it comes,
 // hashed, and unpacked onto parent. It returns the blob and the new chain.
 // ctx is from Lease.
-func (s *Store) WriteLayer(ctx context.Context, parentDiffs []digest.Digest, r io.Reader) (ocispec.Descriptor, digest.Digest, error) {
+func (u *unpacker) WriteLayer(ctx context.Context, parentDiffs []digest.Digest, r io.Reader) (ocispec.Descriptor, digest.Digest, error) {
 	fail := func(err error) (ocispec.Descriptor, digest.Digest, error) {
 		return ocispec.Descriptor{}, "", err
 	}
 	ref := "layer-" + rand.Text()
-	w, err := s.content.Writer(ctx, content.WithRef(ref))
+	w, err := u.content.Writer(ctx, content.WithRef(ref))
 	if err != nil {
 		return fail(fmt.Errorf("image store: %w", err))
 	}
 	defer func() {
 		w.Close()
-		_ = s.content.Abort(context.WithoutCancel(ctx), ref)
+		_ = u.content.Abort(context.WithoutCancel(ctx), ref)
 	}()
 	both := tee.New(r, w)
 	var size int64
 	var diffID, chain digest.Digest
-	err = s.apply(ctx, both, identity.ChainID(parentDiffs), func() (digest.Digest, error) {
+	err = u.apply(ctx, both, identity.ChainID(parentDiffs), func() (digest.Digest, error) {
 		if err := both.Wait(); err != nil {
 			return "", err
 		}
