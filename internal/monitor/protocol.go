@@ -42,6 +42,8 @@ type Started struct {
 	// Pid it names the process even after the number was used again.
 	StartTime uint64    `json:"startTime"`
 	At        time.Time `json:"at"`
+	// Warnings are runtime.Process's; the answer to Start alone has them.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Exit is how a process ended. The monitor keeps it until it is forgotten by Forget.

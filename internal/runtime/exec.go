@@ -70,7 +70,7 @@ func (t *target) close() {
 }
 
 func openTarget(e *Exec) (*target, error) {
-	fd, err := unix.PidfdOpen(e.Target, 0)
+	fd, err := openPidFD(e)
 	if err != nil {
 		return nil, fmt.Errorf("pid %d: %w", e.Target, err)
 	}
@@ -83,19 +83,25 @@ func openTarget(e *Exec) (*target, error) {
 		}
 		t.join |= flag
 	}
-	if t.join&unix.CLONE_NEWPID != 0 {
-		t.join &^= unix.CLONE_NEWPID
-		t.joins.list = []join{{unix.CLONE_NEWPID, "pid", t.pidfd, false}}
-	}
 	if t.join&unix.CLONE_NEWNS == 0 {
 		t.close()
 		return nil, errors.New("the container has no mount namespace of its own")
 	}
+	// A thread among others cannot change its user namespace: the child does.
+	t.joins.target, t.joins.kinds = t.pidfd, t.join&^unix.CLONE_NEWUSER
+	t.join &= unix.CLONE_NEWUSER
 	if err := t.read(e.Target); err != nil {
 		t.close()
 		return nil, err
 	}
 	return t, nil
+}
+
+func openPidFD(e *Exec) (int, error) {
+	if e.TargetFD != nil {
+		return unix.FcntlInt(e.TargetFD.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	}
+	return unix.PidfdOpen(e.Target, 0)
 }
 
 // read takes what /proc says of the process, and then makes sure that it was

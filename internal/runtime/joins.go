@@ -24,7 +24,13 @@ type join struct {
 // leaves after it. For a pid namespace there is no other way to have a direct
 // child in it; the others go the same way, so that a new user namespace, which
 // has no right to them, does not stand in between.
-type joins struct{ list []join }
+type joins struct {
+	list []join
+	// target, where not nil, is a process of a container: the thread enters the
+	// namespaces in kinds with it, and has no way back.
+	target *os.File
+	kinds  uint64
+}
 
 func (j *joins) close() {
 	for _, n := range j.list {
@@ -70,14 +76,13 @@ var nsFiles = map[uint64]string{
 
 // start calls fork on a thread that is in the namespaces.
 func (j *joins) start(fork func() (*program.Child, error)) (*program.Child, error) {
+	if j.target != nil {
+		return j.startInside(fork)
+	}
 	if len(j.list) == 0 {
 		return fork()
 	}
-	type result struct {
-		child *program.Child
-		err   error
-	}
-	done := make(chan result, 1)
+	done := make(chan forked, 1)
 	go func() {
 		// Other goroutines must not run in the foreign namespaces. A thread that
 		// cannot come back is not unlocked, and so ends with this goroutine.
@@ -86,7 +91,43 @@ func (j *joins) start(fork func() (*program.Child, error)) (*program.Child, erro
 		if home {
 			runtime.UnlockOSThread()
 		}
-		done <- result{child, err}
+		done <- forked{child, err}
+	}()
+	r := <-done
+	return r.child, r.err
+}
+
+type forked struct {
+	child *program.Child
+	err   error
+}
+
+// startInside calls fork on a thread that has gone into the container for good.
+// A child that goes there itself would be seen in the container's /proc before,
+// and its mountinfo and net would tell of the host.
+func (j *joins) startInside(fork func() (*program.Child, error)) (*program.Child, error) {
+	done := make(chan forked, 1)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			// The first thread stands for the whole process and never ends: held
+			// here, it cannot be the one that the next try gets.
+			defer runtime.UnlockOSThread()
+			child, err := j.startInside(fork)
+			done <- forked{child, err}
+			return
+		}
+		// Never unlocked: the thread ends with this goroutine.
+		err := unix.Unshare(unix.CLONE_FS)
+		if err == nil {
+			err = unix.Setns(int(j.target.Fd()), int(j.kinds))
+		}
+		if err != nil {
+			done <- forked{nil, fmt.Errorf("join namespaces: %w", err)}
+			return
+		}
+		child, err := fork()
+		done <- forked{child, err}
 	}()
 	r := <-done
 	return r.child, r.err

@@ -59,6 +59,9 @@ type Exec struct {
 	ID string `json:"id"`
 	// Target is the host pid of the container's first process.
 	Target int `json:"target"`
+	// TargetFD, where not nil, is a pidfd of Target: its number may mean another
+	// process by now.
+	TargetFD *os.File `json:"-"`
 	// Namespaces to join, by type; every one that Target does not share with the host.
 	Namespaces []specs.LinuxNamespaceType `json:"namespaces"`
 	// Process has arguments, environment, capabilities, rlimits, working directory.

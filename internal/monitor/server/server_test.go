@@ -354,7 +354,7 @@ func TestTerminal(t *testing.T) {
 
 func TestExecIsAProcessOfItsOwn(t *testing.T) {
 	c, _ := dial(t)
-	start(t, c, request("box", monitor.Stdio{}, "sleep", "100"))
+	box := start(t, c, request("box", monitor.Stdio{}, "sleep", "100"))
 	exec := monitor.ProcessID{Container: "box", Exec: "e1"}
 	cfg := monitor.Stdio{OpenStdin: true}
 	conn, err := c.Attach(t.Context(), monitor.AttachRequest{ID: exec, Stdin: true, Stdout: true, Stdio: cfg})
@@ -363,7 +363,7 @@ func TestExecIsAProcessOfItsOwn(t *testing.T) {
 	}
 	defer conn.Close()
 	_, err = c.Start(t.Context(), monitor.StartRequest{ID: exec, Stdio: cfg,
-		Exec: &runtime.Exec{Process: &specs.Process{Args: []string{"sh", "-c", "wc -c; exit 5"}}}})
+		Exec: &runtime.Exec{Target: box.Pid, Process: &specs.Process{Args: []string{"sh", "-c", "wc -c; exit 5"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,6 +375,11 @@ func TestExecIsAProcessOfItsOwn(t *testing.T) {
 	}
 	if e := exitOf(t, c, exec); e.Code != 5 {
 		t.Errorf("%+v", e)
+	}
+	_, err = c.Start(t.Context(), monitor.StartRequest{ID: monitor.ProcessID{Container: "box", Exec: "e2"},
+		Exec: &runtime.Exec{Target: os.Getpid(), Process: &specs.Process{Args: []string{"true"}}}})
+	if !errdefs.IsNotFound(err) {
+		t.Errorf("exec into a process that is not the container's: %v", err)
 	}
 	if list, _ := c.List(t.Context()); len(list) != 2 || list[0].Exit != nil || list[1].Exit == nil {
 		t.Errorf("%+v", list)

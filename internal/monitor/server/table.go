@@ -146,7 +146,7 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 		child, err = t.starter.Start(req.Launch)
 	} else {
 		req.Exec.Stdio = p.streams.Child()
-		child, err = t.starter.StartExec(req.Exec)
+		child, err = t.startExec(req)
 	}
 	if err != nil {
 		if log != nil {
@@ -168,7 +168,32 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 	p.started, p.pidFD = started, pidFD
 	t.mu.Unlock()
 	go t.wait(p)
+	started.Warnings = child.Warnings
 	return started, nil
+}
+
+// startExec starts a command in the container of its id, which must be this
+// monitor's: the number that the daemon gives may be another process's by now.
+func (t *table) startExec(req *monitor.StartRequest) (*runtime.Process, error) {
+	container := monitor.ProcessID{Container: req.ID.Container}
+	t.mu.Lock()
+	p := t.processes[container]
+	var pidFD *os.File
+	if p != nil && p.started.Pid == req.Exec.Target {
+		pidFD = p.pidFD
+	}
+	t.mu.Unlock()
+	if pidFD == nil {
+		return nil, fmt.Errorf("%s is not running: %w", name(container), errdefs.ErrNotFound)
+	}
+	// The table's own is closed when the process ends, at any time.
+	dup, err := stdio.Duplicate(pidFD)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not running: %w: %w", name(container), err, errdefs.ErrNotFound)
+	}
+	defer dup.Close()
+	req.Exec.TargetFD = dup
+	return t.starter.StartExec(req.Exec)
 }
 
 func openLog(req *monitor.StartRequest) (*jsonfile.Writer, error) {

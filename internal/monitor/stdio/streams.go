@@ -124,23 +124,37 @@ func (s *Streams) Begin(console *os.File, log *jsonfile.Writer) error {
 // be waited for without a thread. It closes f.
 func Pollable(f *os.File) (*os.File, error) {
 	defer f.Close()
-	raw, err := f.SyscallConn()
+	fd, err := duplicate(f)
 	if err != nil {
 		return nil, err
-	}
-	var fd int
-	var dupErr error
-	if err := raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return nil, err
-	}
-	if dupErr != nil {
-		return nil, os.NewSyscallError("fcntl", dupErr)
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		_ = unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// Duplicate returns a second descriptor of f; os.ErrClosed where f is closed.
+func Duplicate(f *os.File) (*os.File, error) {
+	fd, err := duplicate(f)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+func duplicate(f *os.File) (int, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var fd int
+	var dupErr error
+	if err := raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return -1, err
+	}
+	return fd, os.NewSyscallError("fcntl", dupErr)
 }
 
 // Resize sets the terminal's size in characters.

@@ -17,8 +17,8 @@ type ExecInput struct {
 	Input
 	// PidFD refers to the container's first process.
 	PidFD int
-	// Join are the CLONE_NEW… bits of the namespaces to enter, without the pid
-	// namespace, which the forking thread is in.
+	// Join are the CLONE_NEW… bits of the namespaces to enter: the user namespace
+	// or none, since the forking thread is in all others.
 	Join uint64
 	// UIDMappings of the container's user namespace, where it has one.
 	UIDMappings []specs.LinuxIDMapping
@@ -44,15 +44,15 @@ func Exec(in ExecInput, text bool) (*Result, error) {
 	return b.res, nil
 }
 
-// join takes the child into the container.
+// join takes the child, which is born in the container, into its user namespace.
 func (b *builder) join(in ExecInput) error {
-	tasks := openTasks(b)
+	ready := prepareBegin(b)
 	b.Fork()
-	begin(b, tasks)
+	begin(b, ready)
 	b.Step("join namespaces", "")
-	pidfd := b.Given("pidfd", uintptr(in.PidFD))
-	b.Call(unix.SYS_SETNS, program.R(pidfd), program.Flag(in.Join, FlagText(in.Join)))
 	if b.userns {
+		pidfd := b.Given("pidfd", uintptr(in.PidFD))
+		b.Call(unix.SYS_SETNS, program.R(pidfd), program.Flag(in.Join, FlagText(in.Join)))
 		becomeRoot(b)
 	}
 	b.Call(unix.SYS_CHDIR, program.Str("/"))

@@ -76,7 +76,26 @@ func (b *builder) cgroups() error {
 	return nil
 }
 
-// openTasks opens the version 1 task lists in the caller, which sees them.
+// beginning is what every child uses first, and only the caller can open: a
+// child may be born in a container, whose /proc is the container's word.
+type beginning struct {
+	tasks []program.Reg
+	// proc is the host's.
+	proc program.Reg
+}
+
+func prepareBegin(b *builder) beginning {
+	ready := beginning{tasks: openTasks(b)}
+	if b.proc.OOMScoreAdj != nil {
+		b.Step("open /proc", "")
+		ready.proc = b.FD("proc")
+		b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/proc"),
+			program.Flag(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY")).Into(ready.proc)
+	}
+	return ready
+}
+
+// openTasks opens the version 1 task lists.
 func openTasks(b *builder) []program.Reg {
 	var regs []program.Reg
 	for _, file := range b.in.Cgroups.Tasks {
@@ -102,9 +121,9 @@ func joinTasks(b *builder, regs []program.Reg) {
 // enter begins the child's part: into the cgroups, through the id maps, into a
 // session, and with its root file system in place of the host's.
 func (b *builder) enter() error {
-	tasks := openTasks(b)
+	ready := prepareBegin(b)
 	b.Fork()
-	begin(b, tasks)
+	begin(b, ready)
 	if b.cgroupns {
 		b.Step("unshare cgroup namespace", "")
 		b.Call(unix.SYS_UNSHARE, program.Flag(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
@@ -132,7 +151,7 @@ func (b *builder) enter() error {
 }
 
 // begin is what every child does first.
-func begin(b *builder, tasks []program.Reg) {
+func begin(b *builder, ready beginning) {
 	b.Step("begin", "")
 	// Nobody who shares a pid namespace may look into this copy of the caller.
 	b.Call(unix.SYS_PRCTL, program.Flag(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), program.Num(0))
@@ -141,12 +160,12 @@ func begin(b *builder, tasks []program.Reg) {
 	// The caller's session keyring stays the caller's. A machine without
 	// keyrings, or out of quota, has nothing to share either.
 	b.Call(unix.SYS_KEYCTL, program.Flag(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), program.Num(0)).Tolerate()
-	joinTasks(b, tasks)
+	joinTasks(b, ready.tasks)
 	if b.proc.OOMScoreAdj != nil {
 		value := fmt.Sprint(*b.proc.OOMScoreAdj)
 		b.Step("set oom_score_adj to", value)
 		fd := b.FD("oom")
-		b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/proc/self/oom_score_adj"), program.Flag(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY")).Into(fd)
+		b.Call(unix.SYS_OPENAT, program.R(ready.proc), program.Str("self/oom_score_adj"), program.Flag(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY")).Into(fd)
 		call := b.Call(unix.SYS_WRITE, program.R(fd), program.Str(value), program.Num(len(value)))
 		if !b.in.CanRaise {
 			call.Tolerate(unix.EACCES, unix.EPERM)

@@ -70,22 +70,29 @@ func Lookup(root *os.File, who string, groups []string) (User, error) {
 
 // read returns the file's sound lines; nothing where there is no such file.
 func read(root *os.File, name string) ([]byte, error) {
-	// O_NONBLOCK: opening a pipe or a device must not wait for anybody.
-	f, err := rootfs.OpenInRoot(root, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	// O_PATH: opening a pipe would wait, and opening a device would do what that
+	// device does, such as to start a watchdog.
+	at, err := rootfs.OpenInRoot(root, name, unix.O_PATH, 0)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("look up user: %w", err)
 	}
-	defer f.Close()
-	st, err := f.Stat()
+	defer at.Close()
+	st, err := at.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("look up user: %w", err)
 	}
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("look up user: %s is not a regular file", name)
 	}
+	// The descriptor's own link leads to that file and nowhere else.
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", at.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("look up user: %w", err)
+	}
+	defer f.Close()
 	return lines(io.LimitReader(f, maxFile))
 }
 

@@ -92,13 +92,26 @@ func value(o *op, regs []uintptr, i int) uintptr {
 //go:nosplit
 //go:norace
 func call(o *op, regs []uintptr) (uintptr, syscall.Errno) {
-	for {
+	for try := 0; ; try++ {
 		r, _, e := syscall.RawSyscall6(o.nr, value(o, regs, 0), value(o, regs, 1), value(o, regs, 2),
 			value(o, regs, 3), value(o, regs, 4), value(o, regs, 5))
-		if e != syscall.EINTR {
+		if !again(o.nr, e, try) {
 			return r, e
 		}
 	}
+}
+
+// maxAgain bounds how often a path is looked up anew.
+const maxAgain = 10000
+
+// again says whether a call is to be repeated. EAGAIN of openat2 means that
+// something, anywhere on the machine, was renamed or mounted while the kernel
+// looked at a "..": it then cannot say whether that led out of the root.
+//
+//go:nosplit
+//go:norace
+func again(nr uintptr, e syscall.Errno, try int) bool {
+	return e == syscall.EINTR || e == syscall.EAGAIN && nr == unix.SYS_OPENAT2 && try < maxAgain
 }
 
 // sigaction is the kernel's struct with every field zero: SIG_DFL.

@@ -74,9 +74,9 @@ func (p *Program) Prepare() error {
 		var e unix.Errno
 		switch o.kind {
 		case kindCall:
-			for {
+			for try := 0; ; try++ {
 				r, _, e = unix.Syscall6(o.nr, a[0], a[1], a[2], a[3], a[4], a[5])
-				if e != unix.EINTR {
+				if !again(o.nr, e, try) {
 					break
 				}
 			}

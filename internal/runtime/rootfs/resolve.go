@@ -38,7 +38,7 @@ func openat2(root int, name string, flags int, mode uint32) (int, error) {
 	if name == "" {
 		name = "."
 	}
-	for range 128 {
+	for range 10000 {
 		fd, err := unix.Openat2(root, name, &how)
 		// EAGAIN: something was renamed while the kernel looked at "..".
 		if err != unix.EAGAIN && err != unix.EINTR {
