@@ -36,6 +36,12 @@ func (c *Client) Argv(args ...string) []string {
 // line of this machine.
 func (e *Engine) EachClient(t *testing.T, test func(t *testing.T, c *Client)) {
 	t.Helper()
+	e.EachClientWith(t, []string{"-H", e.Host}, test)
+}
+
+// EachClientWith is EachClient with other global flags than the engine's socket.
+func (e *Engine) EachClientWith(t *testing.T, flags []string, test func(t *testing.T, c *Client)) {
+	t.Helper()
 	commands := []struct{ name, path string }{
 		{"hoy", Bin(t, "hoy")},
 		{"docker-debian", "/usr/bin/docker"},
@@ -46,13 +52,13 @@ func (e *Engine) EachClient(t *testing.T, test func(t *testing.T, c *Client)) {
 			if _, err := os.Stat(c.path); err != nil {
 				t.Skipf("no %s: this client of the Docker API is not installed here", c.path)
 			}
-			test(t, &Client{Name: c.name, argv: []string{c.path, "-H", e.Host}, tb: t, e: e})
+			test(t, &Client{Name: c.name, argv: append([]string{c.path}, flags...), tb: t, e: e})
 		})
 	}
 }
 
 // Version is what the client says of itself.
 func (c *Client) Version() string {
-	out, _ := exec.Command(c.argv[0], "--version").Output()
+	out, _ := exec.CommandContext(c.tb.Context(), c.argv[0], "--version").Output()
 	return strings.TrimSpace(string(out))
 }

@@ -45,7 +45,7 @@ func Start(tb testing.TB, args ...string) *Engine {
 	if os.Getuid() != 0 {
 		tb.Skip("needs root: an engine makes namespaces and cgroups")
 	}
-	dir, err := os.MkdirTemp("", "hoy-e2e-") // short: a socket's path has 107 bytes
+	dir, err := os.MkdirTemp("", "hoy-e2e-") //nolint:usetesting // a socket's path has 107 bytes; the test's own directory may be longer
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func (e *Engine) Up() {
 	defer log.Close()
 	args := append([]string{"-H", e.Host, "--data-root", e.Dir + "/data", "--exec-root", e.Dir + "/run",
 		"--pidfile", e.Dir + "/hoyd.pid", "--bridge", e.Name, "--firewall-table", e.Name, "--cgroup-parent", "/" + e.Name}, e.args...)
-	e.cmd = exec.Command(Bin(e.tb, "hoyd"), args...)
+	e.cmd = exec.CommandContext(context.Background(), Bin(e.tb, "hoyd"), args...) // ends in finish, after the test's context
 	e.cmd.Stdout, e.cmd.Stderr = log, log
 	if err := e.cmd.Start(); err != nil {
 		e.tb.Fatal(err)
@@ -125,6 +125,14 @@ func (e *Engine) waitReady() {
 				return
 			}
 		}
+	}
+}
+
+// Signal sends the daemon a signal.
+func (e *Engine) Signal(s os.Signal) {
+	e.tb.Helper()
+	if err := e.cmd.Process.Signal(s); err != nil {
+		e.tb.Fatal(err)
 	}
 }
 
@@ -186,7 +194,7 @@ func (e *Engine) finish() {
 	if e.tb.Failed() {
 		e.tb.Logf("the daemon's log:\n%s", e.Log())
 	}
-	e.checkLeftovers()
+	e.CheckLeftovers()
 	if err := os.RemoveAll(e.Dir); err != nil {
 		e.tb.Errorf("the engine's directory: %v", err)
 	}

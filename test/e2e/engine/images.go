@@ -52,7 +52,7 @@ func BusyboxTar(tb testing.TB) []byte {
 func (e *Engine) Busybox() {
 	e.tb.Helper()
 	path := filepath.Join(e.Dir, "busybox.tar")
-	if err := os.WriteFile(path, BusyboxTar(e.tb), 0o600); err != nil {
+	if err := os.WriteFile(path, BusyboxTar(e.tb), 0o600); err != nil { //nolint:forbidigo // a test's own file
 		e.tb.Fatal(err)
 	}
 	e.Must("import", "--change", `CMD ["sh"]`, "--change", "ENV PATH=/bin", path, "busybox")

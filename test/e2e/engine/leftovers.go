@@ -9,9 +9,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// checkLeftovers asks the kernel, not the engine: processes, mounts, links,
-// rules, cgroups.
-func (e *Engine) checkLeftovers() {
+// CheckLeftovers asks the kernel, not the engine, what a stopped engine that held
+// no container left behind: processes, mounts, links, rules, cgroups.
+func (e *Engine) CheckLeftovers() {
 	e.tb.Helper()
 	for what, found := range map[string][]string{
 		"processes": e.processes(), "mounts": e.mounts(), "links": e.links(),

@@ -27,7 +27,7 @@ type Terminal struct {
 // OpenTerminal starts argv on a new terminal of 40 rows and 120 columns.
 func OpenTerminal(tb testing.TB, argv ...string) *Terminal {
 	tb.Helper()
-	t := &Terminal{tb: tb, cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})}
+	t := &Terminal{tb: tb, cmd: exec.CommandContext(tb.Context(), argv[0], argv[1:]...), done: make(chan struct{})}
 	tty, err := pty.StartWithSize(t.cmd, &pty.Winsize{Rows: 40, Cols: 120})
 	if err != nil {
 		tb.Fatal(err)

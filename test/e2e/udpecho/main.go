@@ -2,10 +2,13 @@
 // network's tests run it in a container.
 package main
 
-import "net"
+import (
+	"context"
+	"net"
+)
 
 func main() {
-	c, err := net.ListenPacket("udp4", ":9")
+	c, err := (&net.ListenConfig{}).ListenPacket(context.Background(), "udp4", ":9")
 	if err != nil {
 		panic(err)
 	}

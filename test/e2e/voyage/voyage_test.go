@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,9 +25,13 @@ func TestVoyage(t *testing.T) {
 	e := engine.Start(t)
 	rootfs := debian(t, e.Dir)
 	registry := engine.Registry(t, e.Dir)
+	var first *outcomes
 	e.EachClient(t, func(t *testing.T, c *engine.Client) {
 		t.Logf("client: %s", c.Version())
-		v := &voyage{t: t, c: c, base: "debian-" + c.Name, site: "site-" + c.Name, remote: registry + "/site-" + c.Name + ":1"}
+		v := &voyage{
+			t: t, c: c, base: "debian-" + c.Name, site: "site-" + c.Name, remote: registry + "/site-" + c.Name + ":1",
+			seen: outcomes{client: c.Name},
+		}
 		v.importImage(rootfs)
 		v.installAtATerminal()
 		v.commit()
@@ -34,6 +39,10 @@ func TestVoyage(t *testing.T) {
 		v.look()
 		v.push()
 		v.pullAgain()
+		if first == nil {
+			first = &v.seen
+		}
+		v.seen.mustEqual(t, first)
 	})
 }
 
@@ -53,11 +62,36 @@ type voyage struct {
 	c                  *engine.Client
 	base, site, remote string
 	digest             string
+	seen               outcomes
+}
+
+// must runs the client, notes the verb with its exit code, and fails the test unless it is 0.
+func (v *voyage) must(args ...string) string {
+	v.t.Helper()
+	r := v.c.Run(args...)
+	v.seen.note(args[0]+" ended with", strconv.Itoa(r.Code))
+	return r.Must(v.t)
+}
+
+// tell is must for a command whose output has to be the same with every client.
+func (v *voyage) tell(args ...string) string {
+	v.t.Helper()
+	out := v.must(args...)
+	v.seen.note(args[0]+" printed", out)
+	return out
+}
+
+// refused notes how the client refuses, and fails the test if it does not.
+func (v *voyage) refused(text string, args ...string) {
+	v.t.Helper()
+	r := v.c.Run(args...)
+	v.seen.note(args[0]+" was refused with", strconv.Itoa(r.Code))
+	r.Refused(v.t, 1, text)
 }
 
 func (v *voyage) importImage(rootfs string) {
 	v.t.Helper()
-	out := v.c.Must("import", "--change", `CMD ["bash"]`, rootfs, v.base)
+	out := v.tell("import", "--change", `CMD ["bash"]`, rootfs, v.base)
 	if !regexp.MustCompile(`sha256:[0-9a-f]{64}`).MatchString(out) {
 		v.t.Fatalf("import printed %q, want an image id", out)
 	}
@@ -74,27 +108,32 @@ func (v *voyage) installAtATerminal() {
 	term.Expect("went-42", 4*time.Minute)
 	term.Type("echo '<h1>landed by " + v.c.Name + "</h1>' > /var/www/html/index.html\r")
 	term.Type("exit 3\r")
-	if code := term.Wait(20 * time.Second); code != 3 {
+	code := term.Wait(20 * time.Second)
+	v.seen.note("run -it ended with", strconv.Itoa(code))
+	if code != 3 {
 		v.t.Fatalf("the shell ended with 3, run with %d", code)
 	}
+	v.tell("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.Path}} {{.Args}} {{.HostConfig.NetworkMode}}", v.base+"-work")
 }
 
 func (v *voyage) commit() {
 	v.t.Helper()
-	diff := v.c.Must("diff", v.base+"-work")
+	diff := v.tell("diff", v.base+"-work")
 	if !strings.Contains(diff, "A /usr/sbin/nginx") || !strings.Contains(diff, "C /usr/sbin") {
 		v.t.Errorf("diff lacks the new server:\n%.2000s", diff)
 	}
-	v.c.Must("commit", "-m", "nginx by hand", "-a", "A Sailor", "-c", `CMD ["nginx","-g","daemon off;"]`, "-c", "EXPOSE 80", v.base+"-work", v.site)
-	v.c.Must("rm", v.base+"-work")
+	v.tell("commit", "-m", "nginx by hand", "-a", "A Sailor", "-c", `CMD ["nginx","-g","daemon off;"]`, "-c", "EXPOSE 80", v.base+"-work", v.site)
+	v.tell("rm", v.base+"-work")
 	if h := v.c.Must("history", v.site); !strings.Contains(h, "nginx by hand") {
 		v.t.Errorf("history lacks the comment:\n%s", h)
 	}
+	v.tell("history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}", v.site)
+	v.tell("inspect", "-f", "{{.Id}} {{.Author}} {{.Comment}} {{json .Config.Cmd}} {{json .Config.ExposedPorts}} {{len .RootFS.Layers}} {{.Os}} {{.Architecture}}", v.site)
 }
 
 func (v *voyage) serve() {
 	v.t.Helper()
-	v.c.Must("run", "-d", "-p", "80", "--name", v.site, v.site)
+	v.tell("run", "-d", "-p", "80", "--name", v.site, v.site)
 	v.arrives()
 }
 
@@ -107,24 +146,27 @@ func (v *voyage) arrives() {
 	own := v.c.Must("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", v.site)
 	want := "landed by " + v.c.Name
 	for _, url := range []string{"http://127.0.0.1:" + port, "http://" + gateway + ":" + port, "http://" + own} {
+		page := ""
 		engine.Eventually(v.t, "the page at "+url, func() bool {
-			return strings.Contains(engine.Get(url), want)
+			page = engine.Get(url)
+			return strings.Contains(page, want)
 		})
+		v.seen.note("the page", page)
 	}
 }
 
 func (v *voyage) look() {
 	v.t.Helper()
-	if top := v.c.Must("top", v.site); !strings.Contains(top, "nginx: master") {
+	if top := v.must("top", v.site); !strings.Contains(top, "nginx: master") {
 		v.t.Errorf("top: %s", top)
 	}
-	stats := v.c.Must("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}}", v.site)
+	stats := v.must("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}}", v.site)
 	if !strings.HasPrefix(stats, v.site+" ") || strings.Contains(stats, " 0B /") {
 		v.t.Errorf("stats: %q", stats)
 	}
 	v.execAtATerminal()
 	dir := v.t.TempDir()
-	v.c.Must("cp", v.site+":/var/www/html/index.html", dir)
+	v.must("cp", v.site+":/var/www/html/index.html", dir)
 	page, err := os.ReadFile(filepath.Join(dir, "index.html"))
 	if err != nil || !strings.Contains(string(page), v.c.Name) {
 		v.t.Errorf("cp gave %q, %v", page, err)
@@ -132,11 +174,11 @@ func (v *voyage) look() {
 	if err := os.WriteFile(filepath.Join(dir, "more.html"), []byte("copied in"), 0o644); err != nil {
 		v.t.Fatal(err)
 	}
-	v.c.Must("cp", filepath.Join(dir, "more.html"), v.site+":/var/www/html/")
-	if out := v.c.Must("exec", v.site, "cat", "/var/www/html/more.html"); out != "copied in" {
+	v.must("cp", filepath.Join(dir, "more.html"), v.site+":/var/www/html/")
+	if out := v.tell("exec", v.site, "cat", "/var/www/html/more.html"); out != "copied in" {
 		v.t.Errorf("exec cat of the copied file: %q", out)
 	}
-	r := tar.NewReader(bytes.NewReader([]byte(v.c.Must("cp", v.site+":/var/www/html", "-") + "\n")))
+	r := tar.NewReader(bytes.NewReader([]byte(v.must("cp", v.site+":/var/www/html", "-") + "\n")))
 	names := ""
 	for h, err := r.Next(); err == nil; h, err = r.Next() {
 		names += h.Name + " "
@@ -144,9 +186,12 @@ func (v *voyage) look() {
 	if !strings.Contains(names, "html/more.html") {
 		v.t.Errorf("cp to a tar stream has %q", names)
 	}
-	v.c.Must("exec", v.site, "sh", "-c", "echo to-the-log > /proc/1/fd/2")
+	v.seen.note("cp to a tar stream has", names)
+	v.tell("diff", v.site)
+	// Its standard error is no use here: nginx turns that into its own error.log.
+	v.must("exec", v.site, "sh", "-c", "echo to-the-log > /proc/1/fd/1")
 	engine.Eventually(v.t, "the line in the log", func() bool {
-		return strings.Contains(v.c.Run("logs", v.site).Err, "to-the-log")
+		return v.c.Run("logs", v.site).Out == "to-the-log\n"
 	})
 }
 
@@ -158,15 +203,17 @@ func (v *voyage) execAtATerminal() {
 	term.Expect("40 120", 5*time.Second)
 	term.Expect("nginx version", 5*time.Second)
 	term.Type("exit 7\r")
-	if code := term.Wait(10 * time.Second); code != 7 {
+	code := term.Wait(10 * time.Second)
+	v.seen.note("exec -it ended with", strconv.Itoa(code))
+	if code != 7 {
 		v.t.Errorf("exec -it ended with %d, want 7", code)
 	}
 }
 
 func (v *voyage) push() {
 	v.t.Helper()
-	v.c.Must("tag", v.site, v.remote)
-	out := v.c.Must("push", v.remote)
+	v.tell("tag", v.site, v.remote)
+	out := v.must("push", v.remote)
 	m := regexp.MustCompile(`digest: (sha256:[0-9a-f]{64})`).FindStringSubmatch(out)
 	if m == nil {
 		v.t.Fatalf("push printed no digest:\n%s", out)
@@ -177,22 +224,22 @@ func (v *voyage) push() {
 func (v *voyage) pullAgain() {
 	v.t.Helper()
 	id := v.c.Must("inspect", "-f", "{{.Id}}", v.remote)
-	v.c.Run("rmi", v.site).Refused(v.t, 1, "conflict")
-	v.c.Must("rm", "-f", v.site)
-	v.c.Must("rmi", v.remote)
-	v.c.Must("rmi", v.site)
-	v.c.Run("inspect", "--type", "image", v.remote).Refused(v.t, 1, "o such image")
-	out := v.c.Must("pull", v.remote)
+	v.tell("rmi", v.remote) // one name of two: the image stays
+	v.refused("conflict", "rmi", v.site)
+	v.tell("rm", "-f", v.site)
+	v.tell("rmi", v.site)
+	v.refused("o such image", "inspect", "--type", "image", v.remote)
+	out := v.must("pull", v.remote)
 	if !strings.Contains(out, v.digest) {
 		v.t.Errorf("pull printed not the pushed digest %s:\n%s", v.digest, out)
 	}
 	if got := v.c.Must("inspect", "-f", "{{.Id}}", v.remote); got != id {
 		v.t.Errorf("the pulled image's id is %s, it was %s", got, id)
 	}
-	v.c.Must("run", "-d", "-p", "80", "--name", v.site, v.remote)
+	v.tell("run", "-d", "-p", "80", "--name", v.site, v.remote)
 	v.arrives()
-	v.c.Must("stop", "-t", "5", v.site)
-	v.c.Must("rm", v.site)
-	v.c.Must("rmi", v.remote)
-	v.c.Must("rmi", v.base)
+	v.tell("stop", "-t", "5", v.site)
+	v.tell("rm", v.site)
+	v.tell("rmi", v.remote)
+	v.tell("rmi", v.base)
 }
