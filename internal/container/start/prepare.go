@@ -241,8 +241,16 @@ func (a *attempt) run(ctx context.Context, _ peers) error {
 		req.Log = &a.r.Log
 	}
 	var err error
-	a.started, err = a.s.Monitor.Start(ctx, req)
-	return err
+	if a.started, err = a.s.Monitor.Start(ctx, req); err != nil {
+		return err
+	}
+	// They are about this machine: once said is enough.
+	for _, text := range a.started.Warnings {
+		if _, said := a.s.warned.LoadOrStore(text, true); !said {
+			a.s.Log.Warn("container started with less than asked for", "container", a.r.ID, "reason", text)
+		}
+	}
+	return nil
 }
 
 // Stdio is what the monitor keeps for a container's first process.

@@ -26,6 +26,8 @@ type Starter struct {
 	// filters caches compiled system call filters by profile and capabilities.
 	filters     sync.Map
 	filterCount atomic.Int64
+	// warned are the runtime's warnings that are in the log already.
+	warned sync.Map
 }
 
 // maxFilters bounds the cache.
