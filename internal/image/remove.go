@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -15,9 +14,11 @@ import (
 	"hoy/internal/request"
 )
 
-// Remove takes a name from an image, and the image itself with its last name.
-// A conflict is errdefs.ErrConflict. Force overrules stopped containers and
-// several names, never a running container.
+// Remove takes a name from an image, and the image itself with its last name. A
+// conflict is errdefs.ErrConflict. Force overrules stopped containers and several
+// names. By name it overrules also a running container: the image then loses
+// its names and stays for its containers. Images made from this one go on, for
+// layers live as long as anything needs them.
 func (l *library) Remove(ctx context.Context, ref string, opt request.ImageRemove) ([]image.DeleteResponse, error) {
 	if len(opt.Platforms) > 0 {
 		return nil, errdefs.ErrNotImplemented.WithMessage("removing single platforms of an image is not supported")
@@ -26,21 +27,26 @@ func (l *library) Remove(ctx context.Context, ref string, opt request.ImageRemov
 	if err != nil {
 		return nil, err
 	}
-	names := g.Names()
-	if record == "" && len(g.Repositories()) > 1 && !opt.Force {
-		return nil, conflict("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", catalog.Short(g.ID()))
-	}
-	if record != "" && len(names) > 1 {
-		// A digest reference to a tagged image takes all tags of its repository.
-		drop := []string{record}
-		if isDigested(ref) {
-			drop = sameRepository(names, record)
-		}
-		if len(drop) < len(names) {
+	uses := l.users.byImage()[g.ID()]
+	switch {
+	case record == "":
+		err = checkID(g, uses, opt.Force)
+	default:
+		if drop := alike(g.Names(), ref, record); len(drop) < len(g.Names()) {
 			return l.untag(ctx, g, drop)
 		}
+		if len(uses) > 0 && opt.Force {
+			if err := l.names.Put(ctx, catalog.DanglingName(g.Target.Digest), g.Target); err != nil {
+				return nil, err
+			}
+			return l.untag(ctx, g, g.Names())
+		}
+		if len(uses) > 0 {
+			err = conflict("conflict: unable to delete %s (must be forced) - container %s is using its referenced image %s",
+				catalog.Familiar(record), catalog.Short(uses[0].ContainerID), catalog.Short(g.ID()))
+		}
 	}
-	if err := l.checkUse(g, record, opt.Force); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	out, err := l.erase(ctx, g)
@@ -54,49 +60,63 @@ func conflict(format string, args ...any) error {
 	return errdefs.ErrConflict.WithMessage(fmt.Sprintf(format, args...))
 }
 
-func isDigested(ref string) bool {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return false
-	}
-	_, ok := named.(reference.Digested)
-	return ok
-}
-
-func sameRepository(names []string, of string) []string {
-	want, err := reference.ParseNormalizedNamed(of)
-	if err != nil {
-		return []string{of}
-	}
-	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
-		ref, err := reference.ParseNormalizedNamed(n)
-		return err != nil || ref.Name() != want.Name()
-	})
-}
-
-// checkUse refuses to delete what containers use.
-func (l *library) checkUse(g *catalog.Group, record string, force bool) error {
-	uses := l.users.byImage()[g.ID()]
+// checkID refuses to delete by id what containers use or what has several names.
+func checkID(g *catalog.Group, uses []Use, force bool) error {
+	short := catalog.Short(g.ID())
 	for _, u := range uses {
-		if u.Running && (force || record == "") {
-			return conflict("conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", shownName(g, record), catalog.Short(u.ContainerID))
+		if u.Running {
+			return conflict("conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", short, catalog.Short(u.ContainerID))
 		}
 	}
-	if force || len(uses) == 0 {
+	if force {
 		return nil
 	}
-	if record != "" {
-		return conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
-			catalog.Familiar(record), catalog.Short(uses[0].ContainerID), catalog.Short(g.ID()))
+	if len(uses) > 0 {
+		return conflict("conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", short, catalog.Short(uses[0].ContainerID))
 	}
-	return conflict("conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", catalog.Short(g.ID()), catalog.Short(uses[0].ContainerID))
+	if names := g.Names(); len(names) > 1 && len(alike(names, names[0], names[0])) < len(names) {
+		return conflict("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", short)
+	}
+	return nil
 }
 
-func shownName(g *catalog.Group, record string) string {
-	if record != "" {
-		return catalog.Familiar(record)
+// alike gives those of an image's names that go with one of them, which ref has
+// found: by digest all of its repository, else the one with its tag, and those
+// with a digest too where its repository has no other tag.
+func alike(names []string, ref, record string) []string {
+	want, err := reference.ParseNormalizedNamed(record)
+	if err != nil {
+		return []string{record}
 	}
-	return catalog.Short(g.ID())
+	if asked, err := reference.ParseNormalizedNamed(ref); err == nil {
+		if _, digested := asked.(reference.Digested); digested {
+			want = asked
+		}
+	}
+	tag := ""
+	if tagged, ok := want.(reference.Tagged); ok {
+		tag = tagged.Tag()
+	}
+	var same, digests []string
+	others := false
+	for _, name := range names {
+		n, err := reference.ParseNormalizedNamed(name)
+		if err != nil || n.Name() != want.Name() {
+			continue
+		}
+		switch tagged, ok := n.(reference.Tagged); {
+		case tag == "" || ok && tagged.Tag() == tag:
+			same = append(same, name)
+		case ok:
+			others = true
+		default:
+			digests = append(digests, name)
+		}
+	}
+	if others {
+		return same
+	}
+	return append(same, digests...)
 }
 
 func (l *library) untag(ctx context.Context, g *catalog.Group, names []string) ([]image.DeleteResponse, error) {
@@ -106,7 +126,7 @@ func (l *library) untag(ctx context.Context, g *catalog.Group, names []string) (
 			return out, err
 		}
 		out = append(out, image.DeleteResponse{Untagged: catalog.Familiar(name)})
-		l.tell.image(ctx, events.ActionUnTag, g.Target, g.ID())
+		l.tell.image(ctx, events.ActionUnTag, g.Target, catalog.Familiar(name))
 	}
 	return out, nil
 }

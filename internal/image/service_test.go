@@ -394,49 +394,6 @@ func TestPruneAndFilters(t *testing.T) {
 	}
 }
 
-func TestRemoveRules(t *testing.T) {
-	w, ctx := open(t, ""), t.Context()
-	id := w.imported("a:1", nil, file("a", "a"))
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(w.Tag(ctx, "a:1", "b", "2"))
-	refuse := func(ref string, force bool, words string) {
-		t.Helper()
-		_, err := w.Remove(ctx, ref, request.ImageRemove{Force: force})
-		if !errdefs.IsConflict(err) || !strings.Contains(err.Error(), words) {
-			t.Errorf("remove %s: %v, want a conflict with %q", ref, err, words)
-		}
-	}
-	short := strings.TrimPrefix(id, "sha256:")[:12]
-	refuse(id, false, "conflict: unable to delete "+short+" (must be forced) - image is referenced in multiple repositories")
-	w.uses = []image.Use{{ImageID: id, ContainerID: strings.Repeat("c", 64), Running: true}}
-	// One of two names may always go.
-	out, err := w.Remove(ctx, "b:2", request.ImageRemove{})
-	if err != nil || len(out) != 1 || out[0].Untagged != "b:2" {
-		t.Errorf("untag: %v, %v", out, err)
-	}
-	refuse("a:1", false, `conflict: unable to remove repository reference "a:1" (must force) - container cccccccccccc is using its referenced image `+short)
-	refuse("a:1", true, "conflict: unable to delete a:1 (cannot be forced) - image is being used by running container cccccccccccc")
-	refuse(short, false, "conflict: unable to delete "+short+" (cannot be forced) - image is being used by running container cccccccccccc")
-	w.uses[0].Running = false
-	refuse(short, false, "conflict: unable to delete "+short+" (must be forced) - image is being used by stopped container cccccccccccc")
-	out, err = w.Remove(ctx, "nope", request.ImageRemove{})
-	if !errdefs.IsNotFound(err) || err.Error() != "No such image: nope:latest" {
-		t.Errorf("unknown: %v, %v", out, err)
-	}
-	out, err = w.Remove(ctx, short, request.ImageRemove{Force: true})
-	if err != nil || len(out) != 2 || out[0].Untagged != "a:1" || out[1].Deleted != id {
-		t.Errorf("forced: %v, %v", out, err)
-	}
-	if got := w.actions(); !slices.Equal(got, []string{"import", "tag", "untag", "untag", "delete"}) {
-		t.Errorf("events %v", got)
-	}
-}
-
 func TestRefusals(t *testing.T) {
 	w, ctx := open(t, ""), t.Context()
 	for name, c := range map[string]struct {
