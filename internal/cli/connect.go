@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +22,10 @@ import (
 
 // DefaultHost is where the daemon listens when nothing else is said.
 const DefaultHost = "unix:///run/hoy.sock"
+
+// mergeHeader asks for log frames that hold several lines, which are read in half
+// the time.
+const mergeHeader = "X-Hoy-Merge-Logs"
 
 // Host returns the address of the daemon: --host, HOY_HOST, DOCKER_HOST, then
 // [DefaultHost], in the form scheme://address.
@@ -82,25 +87,27 @@ func (a *App) newClient() (client.APIClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{MaxIdleConns: 6, IdleConnTimeout: 30 * time.Second}
-	scheme := "http"
+	// Attach takes a connection over, which HTTP/2 has no way for. A transport that may try it gives
+	// itself a TLS configuration, and the client then takes any daemon for one with TLS.
+	only1 := new(http.Protocols)
+	only1.SetHTTP1(true)
+	transport := &http.Transport{MaxIdleConns: 6, IdleConnTimeout: 30 * time.Second, Protocols: only1}
 	if a.useTLS() && strings.HasPrefix(host, "tcp://") {
 		if transport.TLSClientConfig, err = a.tlsConfig(); err != nil {
 			return nil, err
 		}
-		scheme = "https"
 	}
 	opts := []client.Opt{
 		client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}),
 		client.WithHost(host),
-		// The client's own guess takes the copy it makes of any transport for one with TLS.
-		client.WithScheme(scheme),
 		client.WithAPIVersionFromEnv(),
 		client.WithUserAgent("hoy/" + version.Version),
 	}
-	if headers := a.Settings().HTTPHeaders; len(headers) > 0 {
-		opts = append(opts, client.WithHTTPHeaders(headers))
-	}
+	// The client has headers for all requests only; other requests than that of
+	// logs, and other daemons, do not look at this one.
+	headers := map[string]string{mergeHeader: "1"}
+	maps.Copy(headers, a.Settings().HTTPHeaders)
+	opts = append(opts, client.WithHTTPHeaders(headers))
 	return client.New(opts...)
 }
 
