@@ -19,7 +19,7 @@ func NewRoot(app *App) *cobra.Command {
 	cobra.EnableCommandSorting = true
 	root := &cobra.Command{
 		Use:              Name + " [OPTIONS] COMMAND",
-		Short:            "Build, ship and run containers that start in milliseconds",
+		Short:            "Run, ship and manage containers that start in milliseconds",
 		SilenceErrors:    true,
 		SilenceUsage:     true,
 		TraverseChildren: true,
