@@ -255,7 +255,9 @@ func (p *puller) layers(ctx context.Context, m *store.Manifest) error {
 		if arrived[l.Digest] == nil {
 			arrived[l.Digest] = make(chan struct{})
 			unique = append(unique, l)
-			p.report.status(shortID(l.Digest), "Pulling fs layer")
+			if !p.s.Has(ctx, l.Digest) {
+				p.report.status(shortID(l.Digest), "Pulling fs layer")
+			}
 		}
 	}
 	for _, l := range unique {
