@@ -110,7 +110,11 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 		return
 	}
 	if p.Exit != nil && !r.State.Phase.HasProcess() && !r.State.FinishedAt.Before(p.Exit.At.UTC()) {
-		return // this exit is in the record already
+		// The former daemon recorded this exit and died before it said so.
+		if err := x.Monitor.Forget(ctx, p.ID); err != nil && !errdefs.IsNotFound(err) {
+			x.Log.Warn("monitor keeps an exit that is recorded", "container", r.ID, "error", err)
+		}
+		return
 	}
 	// The monitor's word on what runs is newer than a record whose last change was lost.
 	if !r.State.Phase.HasProcess() || r.State.Pid != p.Started.Pid || r.State.StartTicks != p.Started.StartTime {
