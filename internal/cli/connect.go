@@ -17,7 +17,7 @@ import (
 
 	"github.com/moby/moby/client"
 
-	"hoy/internal/cli/version"
+	"hoy/internal/version"
 )
 
 // DefaultHost is where the daemon listens when nothing else is said.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"hoy/internal/cli/version"
+	"hoy/internal/version"
 )
 
 // Name is the program's name in usage and error texts.

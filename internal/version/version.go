@@ -4,8 +4,8 @@ package version
 
 // Set by the linker, see the Makefile.
 var (
-	// Version as git describes it.
-	Version = "dev"
+	// Version as git describes it; the next release where the build does not say.
+	Version = "0.1.0-dev"
 	// Commit is the source's short commit id.
 	Commit = "unknown"
 	// BuildTime in RFC 3339; empty where the build does not say, so that it can be repeated.

@@ -18,7 +18,7 @@ import (
 	"hoy/internal/cli/complete"
 	"hoy/internal/cli/format"
 	"hoy/internal/cli/listflag"
-	"hoy/internal/cli/version"
+	"hoy/internal/version"
 )
 
 // information is what templates of info see.

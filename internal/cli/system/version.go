@@ -17,7 +17,7 @@ import (
 	"hoy/internal/cli/complete"
 	"hoy/internal/cli/format"
 	"hoy/internal/cli/listflag"
-	"hoy/internal/cli/version"
+	"hoy/internal/version"
 )
 
 // versions is what templates of version see.
@@ -59,7 +59,7 @@ func runVersion(cmd *cobra.Command, app *cli.App, layout string) error {
 	v := versions{Client: clientVersion{
 		Version: version.Version, APIVersion: client.MaxAPIVersion, DefaultAPIVersion: client.MaxAPIVersion,
 		GitCommit: version.Commit, GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH,
-		BuildTime: reformat(version.Built), Context: "default",
+		BuildTime: reformat(version.BuildTime), Context: "default",
 	}}
 	api, err := app.Client()
 	if err == nil {
