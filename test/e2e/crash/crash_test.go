@@ -2,11 +2,16 @@
 package crash
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"io"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"hoy/test/e2e/engine"
 )
@@ -89,9 +94,8 @@ func TestRunningContainersAreAdopted(t *testing.T) {
 	if out := e.Must("exec", "web", "cat", "index.html"); out != "hello" {
 		t.Errorf("exec after the new start: %q", out)
 	}
-	r := engine.Run(t, "typed\n", engine.Bin(t, "hoy"), "-H", e.Host, "attach", "--sig-proxy=false", "echo")
-	if r.Out != "typed\n" {
-		t.Errorf("attach after the new start: exit %d, %q, %q", r.Code, r.Out, r.Err)
+	if got := typeAndRead(t, "typed\n", engine.Bin(t, "hoy"), "-H", e.Host, "attach", "--sig-proxy=false", "echo"); got != "typed\n" {
+		t.Errorf("attach after the new start: %q", got)
 	}
 	e.Must("stop", "-t", "1", "web")
 	if got := e.Must("inspect", "-f", "{{.State.Status}}", "web"); got != "exited" {
@@ -100,6 +104,36 @@ func TestRunningContainersAreAdopted(t *testing.T) {
 	if e.Must("run", "--rm", "busybox", "echo", "again") != "again" {
 		t.Error("a new container after the new start")
 	}
+}
+
+// typeAndRead gives a command one line and returns the first that comes back.
+// Its input stays open meanwhile: the end of it would end an attachment.
+func typeAndRead(t *testing.T, line string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(in, line); err != nil {
+		t.Error(err)
+	}
+	got, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Errorf("%s: %v", strings.Join(args, " "), err)
+	}
+	cancel()
+	_ = cmd.Wait() // killed
+	return got
 }
 
 // TestStopLeavesContainersRunning ends the daemon in order.
