@@ -62,10 +62,22 @@ func newEvents(app *cli.App) *cobra.Command {
 		}
 		ctx, cancel := context.WithCancel(cmd.Context())
 		defer cancel()
-		stream := api.Events(ctx, client.EventsListOptions{Since: since, Until: until, Filters: filter.Filters()})
+		stream := api.Events(ctx, client.EventsListOptions{Since: exact(since), Until: exact(until), Filters: filter.Filters()})
 		return follow(ctx, stream, write)
 	}
 	return cmd
+}
+
+// exact turns a duration before now into the moment, with its fraction of a
+// second: the client library drops that, and with it the events of the second
+// that until lies in. Other forms of time stay as they are.
+func exact(moment string) string {
+	d, err := time.ParseDuration(moment)
+	if err != nil || moment == "0" {
+		return moment
+	}
+	t := time.Now().Add(-d)
+	return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond())
 }
 
 func follow(ctx context.Context, stream client.EventsResult, write func(events.Message) error) error {
