@@ -359,7 +359,7 @@ func TestNamespaceIsReadyWhenAttachReturns(t *testing.T) {
 		}
 		return nil
 	})
-	if es.IPPrefixLen != 20 || es.Gateway != s.bridge.Address.Addr() || len(es.EndpointID) != 64 || len(es.NetworkID) != 64 || len(a.SandboxID) != 64 {
+	if es.IPPrefixLen != s.pool.Subnet().Bits() || es.Gateway != s.bridge.Address.Addr() || len(es.EndpointID) != 64 || len(es.NetworkID) != 64 || len(a.SandboxID) != 64 {
 		t.Errorf("settings not filled: %+v", es)
 	}
 }

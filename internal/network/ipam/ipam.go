@@ -11,18 +11,28 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Pools are the subnets tried for the default bridge, in this order. They sit at
-// the upper ends of their ranges, where few people number by hand.
+// bits of a pool: 1,021 addresses for containers, for a bridge of the kernel
+// has 1,023 ports at most (BR_MAX_PORTS). Larger ones would only run out sooner
+// and overlap more.
+const bits = 22
+
+// Pools are the subnets tried for the default bridge, in this order: 3,840, so
+// that many networks fit on one host, also beside a private network that takes
+// most of 10.0.0.0/8. They sit at the upper ends of their ranges, where few
+// people number by hand.
 var Pools = func() []netip.Prefix {
 	var pools []netip.Prefix
-	for second := byte(31); second >= 17; second-- {
-		pools = append(pools, netip.PrefixFrom(netip.AddrFrom4([4]byte{172, second, 240, 0}), 20))
-	}
-	pools = append(pools, netip.MustParsePrefix("192.168.240.0/20"))
-	for third := 240; third >= 0; third -= 16 {
-		for second := byte(255); second >= 200; second-- {
-			pools = append(pools, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, second, byte(third), 0}), 20))
+	add := func(first, second byte, lowest int) {
+		for third := 256 - 4; third >= lowest; third -= 4 {
+			pools = append(pools, netip.PrefixFrom(netip.AddrFrom4([4]byte{first, second, byte(third), 0}), bits))
 		}
+	}
+	for second := byte(31); second >= 17; second-- {
+		add(172, second, 192)
+	}
+	add(192, 168, 192)
+	for second := byte(255); second >= 200; second-- {
+		add(10, second, 0)
 	}
 	return pools
 }()

@@ -14,11 +14,11 @@ func TestChoose(t *testing.T) {
 		addrs    []netip.Addr
 		want     string
 	}{
-		"nothing taken":       {want: "172.31.240.0/20"},
-		"a route inside":      {networks: []netip.Prefix{p("172.31.241.0/24")}, want: "172.30.240.0/20"},
-		"a route around":      {networks: []netip.Prefix{p("172.16.0.0/12")}, want: "192.168.240.0/20"},
-		"a name server":       {addrs: []netip.Addr{netip.MustParseAddr("172.31.255.1")}, want: "172.30.240.0/20"},
-		"all private but one": {networks: []netip.Prefix{p("172.16.0.0/12"), p("192.168.0.0/16")}, want: "10.255.240.0/20"},
+		"nothing taken":       {want: "172.31.252.0/22"},
+		"a route inside":      {networks: []netip.Prefix{p("172.31.254.0/24")}, want: "172.31.248.0/22"},
+		"a route around":      {networks: []netip.Prefix{p("172.16.0.0/12")}, want: "192.168.252.0/22"},
+		"a name server":       {addrs: []netip.Addr{netip.MustParseAddr("172.31.255.1")}, want: "172.31.248.0/22"},
+		"all private but one": {networks: []netip.Prefix{p("172.16.0.0/12"), p("192.168.0.0/16")}, want: "10.255.252.0/22"},
 	} {
 		got, err := Choose(Pools, c.networks, c.addrs)
 		if err != nil || got != p(c.want) {
@@ -27,6 +27,23 @@ func TestChoose(t *testing.T) {
 	}
 	if _, err := Choose(Pools, []netip.Prefix{p("0.0.0.0/1"), p("128.0.0.0/1")}, nil); !errdefs.IsResourceExhausted(err) {
 		t.Errorf("no room: %v", err)
+	}
+}
+
+func TestHundredsOfNetworksFitBesideALargeOne(t *testing.T) {
+	taken := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for range 250 {
+		p, err := Choose(Pools, taken, nil)
+		if err != nil {
+			t.Fatalf("after %d networks: %v", len(taken)-1, err)
+		}
+		if p != p.Masked() || !p.Addr().IsPrivate() {
+			t.Fatalf("bad pool %s", p)
+		}
+		taken = append(taken, p) // Choose takes none that overlaps
+	}
+	if len(Pools) != 3840 {
+		t.Errorf("%d pools", len(Pools))
 	}
 }
 
