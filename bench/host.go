@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,7 +17,7 @@ import (
 )
 
 // busybox makes a root file system of the machine's static busybox, as a folder and as a tar.
-func busybox(dir string) (rootfs, tarball string, err error) {
+func busybox(ctx context.Context, dir string) (rootfs, tarball string, err error) {
 	rootfs, tarball = filepath.Join(dir, "rootfs"), filepath.Join(dir, "busybox.tar")
 	for _, d := range []string{"bin", "dev", "proc", "sys", "etc", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(rootfs, d), 0o755); err != nil {
@@ -35,16 +36,16 @@ func busybox(dir string) (rootfs, tarball string, err error) {
 			return "", "", err
 		}
 	}
-	out, err := exec.Command("tar", "-C", rootfs, "-cf", tarball, ".").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "tar", "-C", rootfs, "-cf", tarball, ".").CombinedOutput()
 	if err != nil {
 		return "", "", fmt.Errorf("tar: %w: %s", err, out)
 	}
 	return rootfs, tarball, nil
 }
 
-func buildFloor(dir string) (string, error) {
+func buildFloor(ctx context.Context, dir string) (string, error) {
 	bin := filepath.Join(dir, "floor")
-	out, err := exec.Command("gcc", "-O2", "-o", bin, "bench/floor/floor.c").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "gcc", "-O2", "-o", bin, "bench/floor/floor.c").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("gcc: %w: %s", err, out)
 	}
@@ -52,8 +53,8 @@ func buildFloor(dir string) (string, error) {
 }
 
 // runFloor parses "floor net=1 median 1.02 ms, p90 1.30".
-func runFloor(bin, rootfs, net string) (time.Duration, error) {
-	out, err := exec.Command(bin, rootfs, net).CombinedOutput()
+func runFloor(ctx context.Context, bin, rootfs string) (time.Duration, error) {
+	out, err := exec.CommandContext(ctx, bin, rootfs, "1").CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("floor: %w: %s", err, out)
 	}
@@ -73,13 +74,22 @@ func loopbackUp() error {
 	return netlink.LinkSetUp(lo)
 }
 
-func page(table string, runs int) string {
-	return fmt.Sprintf("# Benchmarks\n\nMade by `make bench`; do not edit. %s. Medians of %d runs in turns, warm. "+
-		"The floor is `bench/floor/floor.c`: a container's life with nothing of an engine in it. Other engines are Debian's packages.\n\n%s",
-		hostLine(), runs, table)
+func page(ctx context.Context, table string, engines []*engine) string {
+	versions := ""
+	for _, e := range engines[1:] {
+		out, err := exec.CommandContext(ctx, e.command[0], append(e.command[1:], "--version")...).Output()
+		if err == nil {
+			versions += ", " + strings.TrimSpace(string(out))
+		}
+	}
+	return fmt.Sprintf("# Benchmarks\n\nMade by `make bench`; do not edit. %s%s.\n\n"+
+		"The engines take turns, run by run, warm, all with overlayfs on one disk, in one network namespace. A row of `code` is a whole\n"+
+		"command line, from its start to its end; a row of the API is the same client library against each engine's socket. The floor is\n"+
+		"`bench/floor/floor.c`, a container's life with nothing of an engine in it: namespaces, overlay, pivot, `execve`, wait. The other\n"+
+		"engines are Debian's packages. `make bench` fails where `run --rm` takes more than a quarter of Docker's time.\n\n%s", hostLine(ctx), versions, table)
 }
 
-func hostLine() string {
+func hostLine(ctx context.Context) string {
 	var u unix.Utsname
 	_ = unix.Uname(&u)
 	mode := "v1"
@@ -88,12 +98,12 @@ func hostLine() string {
 	} else if _, err := os.Stat("/sys/fs/cgroup/unified"); err == nil {
 		mode = "hybrid"
 	}
-	return fmt.Sprintf("Linux %s, %d cores, HZ %s, cgroups %s, %s", bytes.TrimRight(u.Release[:], "\x00"), runtime.NumCPU(), hz(), mode, time.Now().Format("2006-01-02"))
+	return fmt.Sprintf("Linux %s, %d cores, HZ %s, cgroups %s, %s", bytes.TrimRight(u.Release[:], "\x00"), runtime.NumCPU(), hz(ctx), mode, time.Now().Format("2006-01-02"))
 }
 
 // hz reads the kernel's timer frequency where its configuration is readable.
-func hz() string {
-	out, err := exec.Command("zcat", "/proc/config.gz").Output()
+func hz(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "zcat", "/proc/config.gz").Output()
 	if err != nil {
 		out, _ = os.ReadFile("/boot/config-" + strings.TrimSpace(release()))
 	}

@@ -2,15 +2,17 @@
 // with the kernel's floor measured in the same run, and prints a table. It runs
 // in a network namespace of its own, so that no engine's rules meet the host's.
 //
-//	go run ./bench [-n RUNS] [-row NAME] [-out FILE]
+//	go run ./bench [-n RUNS] [-row NAME] [-out FILE] [-bin FOLDER]
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,16 +23,18 @@ import (
 const inside = "HOY_BENCH_INSIDE"
 
 func main() {
-	runs := flag.Int("n", 30, "timed runs of each row and engine, after 3 to warm up")
+	runs := flag.Int("n", 30, "timed runs of each row and engine; long rows take a part of it")
 	row := flag.String("row", "", "only the rows whose name contains this")
 	out := flag.String("out", "", "also write the table to this file")
 	bin := flag.String("bin", "bin", "folder of hoy, hoyd and hoy-run")
 	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	var err error
 	if os.Getenv(inside) == "" {
-		err = enter()
+		err = enter(ctx)
 	} else {
-		err = bench(*bin, *runs, *row, *out)
+		err = bench(ctx, *bin, *runs, *row, *out)
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		os.Exit(exit.ExitCode())
@@ -42,37 +46,27 @@ func main() {
 }
 
 // enter runs this program again in a new network namespace.
-func enter() error {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+func enter(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
+	// Told to end, it takes its engines along first.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	return cmd.Run()
 }
 
-// work is one row: what is timed, as arguments behind each engine's command.
-type work struct {
-	name string
-	args []string
-	net  string // for the floor: "1" with a network namespace
-}
-
-var rows = []work{
-	{"run --rm busybox true, bridge", []string{"run", "--rm", "busybox", "true"}, "1"},
-	{"run --rm busybox true, none", []string{"run", "--rm", "--network", "none", "busybox", "true"}, "1"},
-}
-
-func bench(bin string, runs int, only, out string) error {
+func bench(ctx context.Context, bin string, runs int, only, out string) (err error) {
 	dir, err := os.MkdirTemp("", "hoy-bench-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	rootfs, tarball, err := busybox(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	rootfs, tarball, err := busybox(ctx, dir)
 	if err != nil {
 		return err
 	}
-	engines, err := startAll(dir, bin, tarball)
+	engines, err := startAll(ctx, dir, bin, tarball)
 	if err != nil {
 		return err
 	}
@@ -81,61 +75,106 @@ func bench(bin string, runs int, only, out string) error {
 			e.stop()
 		}
 	}()
-	floor, err := buildFloor(dir)
+	floor, err := buildFloor(ctx, dir)
 	if err != nil {
 		return err
 	}
 	table := heading(engines)
+	var missed []error
 	for _, w := range rows {
 		if !strings.Contains(w.name, only) {
 			continue
 		}
-		line, err := measure(w, engines, runs, func() (time.Duration, error) { return runFloor(floor, rootfs, w.net) })
+		times, err := measure(ctx, w, engines, max(1, runs/w.share))
 		if err != nil {
 			return err
 		}
-		table += line
+		low, err := runFloor(ctx, floor, rootfs)
+		if err != nil {
+			return err
+		}
+		table += line(w, times, low)
+		missed = append(missed, w.check(engines, times))
 	}
 	fmt.Print(table)
-	if out == "" {
-		return nil
+	if out != "" {
+		err = os.WriteFile(out, []byte(page(ctx, table, engines)), 0o644) //nolint:forbidigo // a report, made again by the next run
 	}
-	return os.WriteFile(out, []byte(page(table, runs)), 0o644) //nolint:forbidigo // a report, made again by the next run
+	return errors.Join(append(missed, err)...)
 }
 
-// measure times one row for all engines in turns, and formats its line.
-func measure(w work, engines []*engine, runs int, floor func() (time.Duration, error)) (string, error) {
-	times := make([][]time.Duration, len(engines))
-	for i := range runs + 3 {
-		for k, e := range engines {
-			took, err := e.time(w.args)
-			if err != nil {
-				return "", fmt.Errorf("%s: %s: %w", e.name, w.name, err)
+// measure times one row for all engines in turns: the slice is empty for an
+// engine that has no such thing.
+func measure(ctx context.Context, w work, engines []*engine, runs int) (times [][]time.Duration, err error) {
+	times = make([][]time.Duration, len(engines))
+	each := func(do func(context.Context, *engine) error) error {
+		for _, e := range engines {
+			if do == nil || w.api && e.api == nil {
+				continue
 			}
-			if i >= 3 {
+			if err := do(ctx, e); err != nil {
+				return fmt.Errorf("%s: %s: %w", e.name, w.name, err)
+			}
+		}
+		return nil
+	}
+	if err := each(w.first); err != nil {
+		return nil, err
+	}
+	warm := max(1, 3/w.share)
+	for i := range runs + warm {
+		for k, e := range engines {
+			if w.api && e.api == nil {
+				continue
+			}
+			took, err := w.once(ctx, e)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", e.name, w.name, err)
+			}
+			if i >= warm {
 				times[k] = append(times[k], took)
 			}
 		}
 	}
-	low, err := floor()
-	if err != nil {
-		return "", err
-	}
-	line := fmt.Sprintf("| %s | %s", w.name, ms(low))
+	return times, each(w.last)
+}
+
+func line(w work, times [][]time.Duration, low time.Duration) string {
+	floor, ratio := "–", "–"
 	hoy := median(times[0])
-	for k := range engines {
-		slices.Sort(times[k])
-		line += fmt.Sprintf(" | %s | %s", ms(median(times[k])), ms(times[k][len(times[k])*9/10]))
+	if w.floor {
+		floor, ratio = ms(low), fmt.Sprintf("%.1f", float64(hoy)/float64(low))
 	}
-	line += fmt.Sprintf(" | %.1f", float64(hoy)/float64(low))
-	for k := range engines[1:] {
-		line += fmt.Sprintf(" | 1/%.1f", float64(median(times[k+1]))/float64(hoy))
+	text := fmt.Sprintf("| %s | %d | %s", w.name, len(times[0]), floor)
+	for _, t := range times {
+		if len(t) == 0 {
+			text += " | – | –"
+			continue
+		}
+		s := slices.Sorted(slices.Values(t))
+		text += fmt.Sprintf(" | %s | %s", ms(median(t)), ms(s[len(s)*9/10]))
 	}
-	return line + " |\n", nil
+	text += " | " + ratio
+	for _, t := range times[1:] {
+		text += " | " + fraction(hoy, t)
+	}
+	return text + " |\n"
+}
+
+// fraction is hoy's time as a part of another engine's.
+func fraction(hoy time.Duration, others []time.Duration) string {
+	switch other := float64(median(others)); {
+	case other == 0:
+		return "–"
+	case other >= float64(hoy):
+		return fmt.Sprintf("1/%.1f", other/float64(hoy))
+	default:
+		return fmt.Sprintf("%.1f", float64(hoy)/other)
+	}
 }
 
 func heading(engines []*engine) string {
-	head, rule := "| work | floor", "|---|---"
+	head, rule := "| work | runs | floor", "|---|---|---"
 	for _, e := range engines {
 		head += " | " + e.name + " median | p90"
 		rule += "|---|---"
@@ -149,6 +188,9 @@ func heading(engines []*engine) string {
 }
 
 func median(d []time.Duration) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
 	s := slices.Sorted(slices.Values(d))
 	return s[len(s)/2]
 }
