@@ -2,7 +2,6 @@ package api
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -17,7 +16,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -509,37 +507,6 @@ func TestMobyClient(t *testing.T) {
 		}
 	case err := <-w.Error:
 		t.Error(err)
-	}
-}
-
-func TestOutputOutlivesTheReadingOfInput(t *testing.T) {
-	f := newFixture()
-	const size = 1 << 20
-	f.containers.process = func(c net.Conn) {
-		defer c.Close()
-		_, _ = c.Read(make([]byte, 16))
-		_ = c.(*net.UnixConn).CloseRead()
-		// By now the client's next bytes are refused.
-		for range size / 4096 {
-			_, _ = c.Write(bytes.Repeat([]byte("o"), 4096))
-		}
-	}
-	cli := mobyClient(t, f)
-	st, err := cli.ContainerAttach(t.Context(), "web", client.ContainerAttachOptions{Stream: true, Stdin: true, Stdout: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Close()
-	go func() {
-		for {
-			if _, err := st.Conn.Write(bytes.Repeat([]byte("y\n"), 4096)); err != nil {
-				return
-			}
-		}
-	}()
-	got, err := io.ReadAll(st.Reader)
-	if len(got) != size || err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("%d bytes of output arrived, want %d (%v)", len(got), size, err)
 	}
 }
 

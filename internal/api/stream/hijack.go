@@ -89,6 +89,7 @@ func (c *Client) Join(st *request.Stream, takesInput bool, keys []byte) error {
 	if st.Conn != nil {
 		defer st.Conn.Close()
 	}
+	awaitHeaderRead(c.Conn)
 	if st.Replay != nil {
 		if err := st.Replay(func(p []byte) error { _, err := c.Write(p); return err }); err != nil {
 			return err
@@ -120,6 +121,49 @@ func (c *Client) Join(st *request.Stream, takesInput bool, keys []byte) error {
 
 // leaveTime is how long a client has to close its side after the output's end.
 const leaveTime = time.Second
+
+const (
+	// headerLook is how often the header's reading is looked for, headerTime how long at most.
+	headerLook, headerTime = 100 * time.Microsecond, 100 * time.Millisecond
+	// headerPause stands for that where it cannot be seen: a Unix socket knows
+	// what its other end has read, a network connection does not.
+	headerPause = 2 * time.Millisecond
+)
+
+// awaitHeaderRead keeps the first output apart from the header. Some clients
+// (docker-py) read the header through a buffer and the rest past it: output
+// that came into the buffer with the header is lost to them.
+func awaitHeaderRead(conn net.Conn) {
+	wait := headerPause
+	u, ok := conn.(*net.UnixConn)
+	if ok {
+		wait = headerTime
+	}
+	late := time.NewTimer(wait)
+	defer late.Stop()
+	tick := time.NewTicker(headerLook)
+	defer tick.Stop()
+	for !ok || unread(u) {
+		select {
+		case <-tick.C:
+		case <-late.C:
+			return
+		}
+	}
+}
+
+// unread says whether the other end has not read all that was sent to it.
+func unread(u *net.UnixConn) bool {
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return false
+	}
+	left := 0
+	var opErr error
+	// The descriptor is open while Control runs; see SIOCOUTQ in unix(7).
+	err = raw.Control(func(fd uintptr) { left, opErr = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	return err == nil && opErr == nil && left > 0
+}
 
 // recordTime bounds the wait for a process's end to be recorded.
 const recordTime = 5 * time.Second
