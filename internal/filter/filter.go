@@ -32,7 +32,7 @@ func Parse(raw string, allowed ...string) (Args, error) {
 	args := Args{}
 	var byKey map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(raw), &byKey); err != nil {
-		return nil, fmt.Errorf("filters: not a JSON object: %v: %w", err, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("filters: not a JSON object: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	for key, value := range byKey {
 		if !slices.Contains(allowed, key) {

@@ -143,12 +143,11 @@ func (w *world) diskUse() (bytes int64, files int) {
 	w.t.Helper()
 	for _, sub := range []string{"content", "overlayfs/snapshots", "native/snapshots", "writable", "trash"} {
 		_ = filepath.WalkDir(filepath.Join(w.root, sub), func(_ string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return nil
-			}
-			if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-				bytes += info.Size()
-				files++
+			if err == nil && d.Type().IsRegular() { // what goes away meanwhile does not count
+				if info, err := d.Info(); err == nil {
+					bytes += info.Size()
+					files++
+				}
 			}
 			return nil
 		})

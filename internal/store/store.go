@@ -117,9 +117,9 @@ func (b *Bucket[T]) All() (map[string]T, []Damaged, error) {
 			var v T
 			if err := json.Unmarshal(data, &v); err != nil {
 				bad = append(bad, Damaged{ID: string(k), Err: err})
-				return nil
+			} else {
+				all[string(k)] = v
 			}
-			all[string(k)] = v
 			return nil
 		})
 	})

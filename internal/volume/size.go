@@ -89,18 +89,14 @@ func treeSize(dir string) int64 {
 			}
 			return nil
 		}
-		info, err := d.Info()
-		if err != nil {
-			return nil
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
+		st := statOf(d)
+		if st == nil {
 			return nil
 		}
 		if path == "." {
-			dev = uint64(st.Dev)
+			dev = st.Dev
 		}
-		if uint64(st.Dev) != dev {
+		if st.Dev != dev {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
@@ -116,6 +112,16 @@ func treeSize(dir string) int64 {
 		return nil
 	})
 	return total
+}
+
+// statOf is nil where the file has gone meanwhile.
+func statOf(d fs.DirEntry) *syscall.Stat_t {
+	info, err := d.Info()
+	if err != nil {
+		return nil
+	}
+	st, _ := info.Sys().(*syscall.Stat_t)
+	return st
 }
 
 // FS_IMMUTABLE_FL and FS_APPEND_FL of include/uapi/linux/fs.h.

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"path"
 	"slices"
@@ -242,7 +243,7 @@ func (l *loader) layerType(f file) (string, error) {
 	defer ra.Close()
 	begin := make([]byte, 6)
 	n, err := ra.ReadAt(begin, 0)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
 	switch decompress.Kind(begin[:n]) {

@@ -120,7 +120,7 @@ func ToImage(cfg *container.Config) dockerspec.DockerOCIImageConfig {
 		}
 	}
 	if h := cfg.Healthcheck; h != nil {
-		c := dockerspec.HealthcheckConfig(*h)
+		c := *h
 		out.Healthcheck = &c
 	}
 	return out

@@ -82,7 +82,7 @@ func probeOverlay(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	for _, name := range []string{"lower", "upper", "work"} {
 		if err := os.Mkdir(filepath.Join(tmp, name), 0o700); err != nil {
 			return err
@@ -101,7 +101,7 @@ func createOverlay(dir string, volatile bool) error {
 	if err != nil {
 		return fmt.Errorf("fsopen overlay: %w", err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	for _, kv := range [][2]string{{"lowerdir", "lower"}, {"upperdir", "upper"}, {"workdir", "work"}} {
 		if err := unix.FsconfigSetString(fd, kv[0], filepath.Join(dir, kv[1])); err != nil {
 			return fmt.Errorf("overlay %s: %w", kv[0], err)

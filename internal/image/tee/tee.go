@@ -113,7 +113,7 @@ func (t *Reader) Wait() error {
 		return t.werr
 	case t.eof == nil:
 		return errStopped
-	case t.eof != io.EOF:
+	case !errors.Is(t.eof, io.EOF):
 		return t.eof
 	}
 	return nil

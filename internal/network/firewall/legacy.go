@@ -40,7 +40,7 @@ func legacyDrops() bool {
 	if err != nil {
 		return false
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	info := make([]byte, iptInfoSize)
 	copy(info, "filter")
 	if !getsockopt(fd, iptGetInfo, info) {

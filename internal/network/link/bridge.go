@@ -256,7 +256,7 @@ func (h *Host) Exclusive(name string, patience time.Duration) (release func()) {
 		case !errors.Is(err, unix.EADDRINUSE) || time.Now().After(deadline):
 			return func() {}
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // the kernel does not tell when a bound name comes free
 	}
 }
 

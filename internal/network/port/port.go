@@ -63,21 +63,22 @@ func NewAllocator(in func(func() error) error) (*Allocator, error) {
 	a := &Allocator{in: in, used: map[slot][]netip.Addr{}, next: map[network.IPProtocol]uint16{}, low: 49153, high: 65535}
 	err := in(func() error {
 		data, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-		if err != nil {
-			return nil // the range of RFC 6335 will do
-		}
-		fields := strings.Fields(string(data))
-		if len(fields) != 2 {
-			return nil
-		}
-		low, err1 := strconv.ParseUint(fields[0], 10, 16)
-		high, err2 := strconv.ParseUint(fields[1], 10, 16)
-		if err1 == nil && err2 == nil && 0 < low && low <= high {
-			a.low, a.high = uint16(low), uint16(high)
+		if low, high, ok := parseRange(string(data)); err == nil && ok { // else the range of RFC 6335 will do
+			a.low, a.high = low, high
 		}
 		return nil
 	})
 	return a, err
+}
+
+func parseRange(text string) (low, high uint16, ok bool) {
+	fields := strings.Fields(text)
+	if len(fields) != 2 {
+		return 0, 0, false
+	}
+	l, err1 := strconv.ParseUint(fields[0], 10, 16)
+	h, err2 := strconv.ParseUint(fields[1], 10, 16)
+	return uint16(l), uint16(h), err1 == nil && err2 == nil && 0 < l && l <= h
 }
 
 // Reserve gets a host port for each want, or none of them. Errors have Docker's
