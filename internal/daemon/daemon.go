@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -219,7 +220,10 @@ func (d *Daemon) leaveMonitor(ctx context.Context) error {
 		return nil // its end closed the connection
 	}
 	d.log.Debug("the monitor stays", "why", err)
-	return d.monitor.Close()
+	if err := d.monitor.Close(); !errors.Is(err, os.ErrClosed) && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil // it went by itself
 }
 
 // leaveNetworks takes bridge and rules away where nothing runs, else leaves them to the containers.

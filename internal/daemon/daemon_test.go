@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +59,51 @@ func TestPidfile(t *testing.T) {
 	removePidfile(path)
 	if _, err := os.Stat(path); err != nil {
 		t.Error("another's file was removed")
+	}
+}
+
+// TestPidfileOfOneNobodyReaped is what a crash leaves where the parent, a
+// supervisor or a test, does not wait.
+func TestPidfileOfOneNobodyReaped(t *testing.T) {
+	ours, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A program of our own name, so that only its end tells it from a living one.
+	name := filepath.Join(t.TempDir(), strings.TrimSpace(string(ours)))
+	if err := os.Symlink("/bin/sleep", name); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(name, "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }()
+	waitFor(t, "the program runs under its name", func() bool { return isDaemon(cmd.Process.Pid) })
+	path := filepath.Join(t.TempDir(), "pid")
+	if err := os.WriteFile(path, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writePidfile(path); err == nil {
+		t.Error("the file of a living daemon was taken over")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a zombie does not count", func() bool { return !isDaemon(cmd.Process.Pid) })
+	if err := writePidfile(path); err != nil {
+		t.Error(err)
+	}
+}
+
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -15,6 +15,14 @@ import (
 // configuration with a long environment, stay far below.
 const MaxBody = 8 << 20
 
+// maxDrain is how much of a refused body is read and dropped, in bytes.
+const maxDrain = 64 << 20
+
+// drain reads what is left of a body: a client that sends all before it reads
+// the answer would else meet a closed connection. Of a body that was taken in
+// nothing is left.
+func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, maxDrain) }
+
 // Body reads the JSON body of a request into v: one value of type
 // application/json and nothing behind it. Unknown fields are ignored.
 func Body(w http.ResponseWriter, r *http.Request, v any) error {
@@ -38,7 +46,8 @@ func body(w http.ResponseWriter, r *http.Request, v any, must bool) (bool, error
 	if media, _, err := mime.ParseMediaType(kind); err != nil || media != "application/json" {
 		return false, Invalid(fmt.Sprintf("unsupported Content-Type header (%s): must be 'application/json'", kind))
 	}
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
+	defer drain(r.Body)
+	dec := json.NewDecoder(http.MaxBytesReader(w, io.NopCloser(r.Body), MaxBody))
 	if err := dec.Decode(v); err != nil {
 		if errors.Is(err, io.EOF) && !must {
 			return false, nil
