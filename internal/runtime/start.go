@@ -206,7 +206,28 @@ func mountPoints(root *os.File, l *Launch) (map[string]bool, error) {
 		}
 		above = append(above, dest)
 	}
-	return indirect, nil
+	return indirect, workdir(root, path.Clean(l.Spec.Process.Cwd), above, uid, gid)
+}
+
+// workdir makes the working directory where a link in the root file system
+// leads to nothing. All else is for the child, which sees the mounts.
+func workdir(root *os.File, dir string, mounts []string, uid, gid int) error {
+	if below(dir, mounts) {
+		return nil
+	}
+	at, err := rootfs.OpenInRoot(root, dir, unix.O_PATH, 0)
+	if err == nil {
+		return at.Close()
+	}
+	at, err = rootfs.OpenInRoot(root, dir, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil
+	}
+	_ = at.Close()
+	if at, err = rootfs.MkdirAllInRoot(root, dir, 0o755, uid, gid); err != nil {
+		return nil
+	}
+	return at.Close()
 }
 
 func mountPoint(root *os.File, dest string, file bool, uid, gid int) error {
