@@ -3,6 +3,7 @@
 package monitor
 
 import (
+	"encoding/json"
 	"time"
 
 	"hoy/internal/log"
@@ -33,6 +34,9 @@ type StartRequest struct {
 	Stdio  Stdio           `json:"stdio"`
 	// Log, where not nil, keeps the output.
 	Log *log.Config `json:"log,omitempty"`
+	// Note is told again by List: what a daemon must know of the process that
+	// was killed before it could write it down.
+	Note json.RawMessage `json:"note,omitempty"`
 }
 
 // Started is a running process.
@@ -61,6 +65,8 @@ type ProcessState struct {
 	ID      ProcessID `json:"id"`
 	Started Started   `json:"started"`
 	Exit    *Exit     `json:"exit,omitempty"`
+	// Note of its StartRequest, while it runs.
+	Note json.RawMessage `json:"note,omitempty"`
 }
 
 // AttachRequest asks for a process's streams, from now on.

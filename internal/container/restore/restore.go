@@ -5,6 +5,7 @@ package restore
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -123,6 +124,7 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 			n.State.Pid, n.State.StartTicks = p.Started.Pid, p.Started.StartTime
 			n.State.StartedAt, n.State.BootID = p.Started.At.UTC(), x.BootID
 			n.State.ExitCode, n.State.Error, n.State.Stopped = 0, "", false
+			n.Net = x.place(r, p)
 		})
 		x.Publish(e, r)
 	}
@@ -132,6 +134,17 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 		g = goneGroup{}
 	}
 	e.SetRun(&index.Run{Group: g, Ended: make(chan struct{})})
+}
+
+// place is what the starter of a process told the monitor of its networks.
+func (x *Restorer) place(r *record.Record, p monitor.ProcessState) (n record.Net) {
+	if len(p.Note) == 0 {
+		return n
+	}
+	if err := json.Unmarshal(p.Note, &n); err != nil {
+		x.Log.Error("network of a running container not known", "container", r.ID, "error", err)
+	}
+	return n
 }
 
 // held is what running containers hold of the networks.

@@ -2,6 +2,7 @@ package start
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -241,6 +242,9 @@ func (a *attempt) run(ctx context.Context, _ peers) error {
 		req.Log = &a.r.Log
 	}
 	var err error
+	if req.Note, err = json.Marshal(a.place()); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
 	if a.started, err = a.s.Monitor.Start(ctx, req); err != nil {
 		return err
 	}

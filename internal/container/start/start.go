@@ -60,9 +60,7 @@ func (s *Starter) Start(ctx context.Context, e *index.Entry) error {
 		r.State.StartedAt, r.State.BootID = a.started.At.UTC(), s.BootID
 		r.State.ExitCode, r.State.Error = 0, ""
 		r.State.OOMKilled, r.State.Stopped = false, false
-		if a.net != nil {
-			r.Net = record.Net{SandboxID: a.net.SandboxID, Networks: a.net.Networks, Ports: a.net.Ports}
-		}
+		r.Net = a.place()
 	})
 	if err != nil {
 		return err
@@ -71,6 +69,14 @@ func (s *Starter) Start(ctx context.Context, e *index.Entry) error {
 	s.Publish(e, running)
 	s.Event(running, events.ActionStart, nil)
 	return nil
+}
+
+// place is where the networks have put the container.
+func (a *attempt) place() record.Net {
+	if a.net == nil {
+		return record.Net{}
+	}
+	return record.Net{SandboxID: a.net.SandboxID, Networks: a.net.Networks, Ports: a.net.Ports}
 }
 
 // failed goes back to where the container was, with the reason.

@@ -21,6 +21,8 @@ type conn struct {
 	wire   *wire.Conn
 	wake   chan struct{}
 	done   chan struct{}
+	// answers are requests under way.
+	answers sync.WaitGroup
 
 	mu    sync.Mutex
 	exits []monitor.Exit // to be pushed
@@ -43,7 +45,7 @@ func (c *conn) run() {
 			}
 			return
 		}
-		go c.answer(m)
+		c.answers.Go(func() { c.answer(m) })
 	}
 }
 
@@ -148,6 +150,7 @@ func (c *conn) handle(m *wire.Message) (any, error) {
 		}
 		return fileOrNil(t.attach(&req))
 	case wire.OpList:
+		c.server.settle(c)
 		return t.list(), nil
 	case wire.OpForget:
 		var id monitor.ProcessID

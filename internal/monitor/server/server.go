@@ -195,10 +195,28 @@ func (s *Server) serve(w *wire.Conn) {
 	s.mu.Unlock()
 	go func() {
 		c.run()
+		c.answers.Wait()
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
 	}()
+}
+
+// settle waits until what dead daemons had asked for is done: a start must not
+// come to pass behind the back of the daemon that asks what runs.
+func (s *Server) settle(except *conn) {
+	s.mu.Lock()
+	var dead []*conn
+	for c := range s.conns {
+		if c != except && c.wire.HungUp() {
+			dead = append(dead, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range dead {
+		<-c.done
+		c.answers.Wait()
+	}
 }
 
 func (s *Server) closeConns() {

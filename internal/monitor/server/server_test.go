@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -200,7 +201,7 @@ func TestAProcessFromStartToForgotten(t *testing.T) {
 	if _, err := os.Stat(record); err != nil {
 		t.Error(err)
 	}
-	if list, err := c.List(t.Context()); err != nil || len(list) != 1 || list[0].Exit == nil || *list[0].Exit != e || list[0].Started != started {
+	if list, err := c.List(t.Context()); err != nil || len(list) != 1 || list[0].Exit == nil || *list[0].Exit != e || !reflect.DeepEqual(list[0].Started, started) {
 		t.Errorf("list %+v, %v", list, err)
 	}
 	if _, err := c.Attach(t.Context(), monitor.AttachRequest{ID: id("one"), Stdout: true}); !errdefs.IsNotFound(err) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +32,7 @@ type process struct {
 	streams *stdio.Streams  // nil for one that ended before this monitor began
 	pidFD   *os.File
 	exit    *monitor.Exit // nil while it runs or its output is drained
+	note    json.RawMessage
 }
 
 // table holds the processes by id.
@@ -103,7 +105,7 @@ func (t *table) reserve(req *monitor.StartRequest) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{id: req.ID, streams: fresh}
+	p := &process{id: req.ID, streams: fresh, note: req.Note}
 	t.mu.Lock()
 	old := t.processes[p.id]
 	waiting := t.pending[p.id]
@@ -224,7 +226,7 @@ func (t *table) wait(p *process) {
 	}
 	t.exits.write(monitor.ProcessState{ID: p.id, Started: p.started, Exit: &exit})
 	t.mu.Lock()
-	p.exit, p.streams, p.pidFD = &exit, nil, nil
+	p.exit, p.streams, p.pidFD, p.note = &exit, nil, nil, nil
 	t.mu.Unlock()
 	t.announce(exit)
 }
@@ -339,7 +341,7 @@ func (t *table) list() []monitor.ProcessState {
 	list := make([]monitor.ProcessState, 0, len(t.processes))
 	for _, p := range t.processes {
 		if p.started.Pid != 0 {
-			list = append(list, monitor.ProcessState{ID: p.id, Started: p.started, Exit: p.exit})
+			list = append(list, monitor.ProcessState{ID: p.id, Started: p.started, Exit: p.exit, Note: p.note})
 		}
 	}
 	slices.SortFunc(list, func(a, b monitor.ProcessState) int {

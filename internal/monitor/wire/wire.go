@@ -125,6 +125,17 @@ func (c *Conn) Close() error {
 	return c.file.Close()
 }
 
+// HungUp says whether the peer has closed its end, or we have closed ours.
+func (c *Conn) HungUp() bool {
+	p := []unix.PollFd{{}}
+	// Control keeps the descriptor open, and a zero timeout never blocks.
+	err := c.raw.Control(func(fd uintptr) {
+		p[0].Fd = int32(fd)
+		_, _ = unix.Poll(p, 0)
+	})
+	return err != nil || p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+}
+
 // mapClosed gives the error that a raw connection returns after Close, which
 // nobody can name, the name that it has elsewhere.
 func (c *Conn) mapClosed(err error) error {
