@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -17,7 +18,9 @@ import (
 	"hoy/internal/container/core"
 	"hoy/internal/container/mounts"
 	"hoy/internal/container/record"
+	"hoy/internal/store"
 	"hoy/internal/undo"
+	volumes "hoy/internal/volume"
 )
 
 // mount resolves all that is to be mounted: volumes are made and taken, sources
@@ -41,6 +44,9 @@ func (c *Creator) mount(ctx context.Context, r *record.Record, back *undo.Stack)
 		return err
 	}
 	wishes = append(wishes, more...)
+	if err := c.intend(r, wishes); err != nil {
+		return err
+	}
 	r.Mounts = nil
 	for _, m := range inherited {
 		if m.Type == mount.TypeVolume {
@@ -59,6 +65,31 @@ func (c *Creator) mount(ctx context.Context, r *record.Record, back *undo.Stack)
 	}
 	slices.SortFunc(r.Mounts, func(a, b record.Mount) int { return strings.Compare(a.Destination, b.Destination) })
 	return c.copyUp(ctx, r)
+}
+
+// intend names the anonymous volumes and writes them down as those of a
+// container that is being removed: where the daemon is killed before the
+// container is whole, the next one removes them.
+func (c *Creator) intend(r *record.Record, wishes []mounts.Wish) error {
+	draft := r.With(func(n *record.Record) {
+		n.State.Phase, n.RemoveVolumes, n.Mounts = record.Removing, true, nil
+	})
+	for i := range wishes {
+		w := &wishes[i]
+		if !w.Anonymous {
+			continue
+		}
+		w.Name = store.NewID()
+		labels := map[string]string{volumes.AnonymousLabel: ""}
+		maps.Copy(labels, w.Labels)
+		w.Labels = labels
+		draft.Mounts = append(draft.Mounts, w.Mount)
+	}
+	if len(draft.Mounts) == 0 {
+		return nil
+	}
+	r.Seq = draft.Seq + 1
+	return c.Ledger.Save(draft)
 }
 
 // volumesFrom are the mounts of other containers ("ref" or "ref:ro") that nothing covers.

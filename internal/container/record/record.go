@@ -38,7 +38,9 @@ type Record struct {
 	Mounts     []Mount                              `json:"mounts,omitempty"`
 	Log        log.Config                           `json:"log"`
 	State      State                                `json:"state"`
-	Net        Net                                  `json:"net"`
+	// RemoveVolumes says, of one that is being removed, that its anonymous volumes go too.
+	RemoveVolumes bool `json:"removeVolumes,omitempty"`
+	Net           Net  `json:"net"`
 	// RestartCount counts starts by the restart policy since the last by hand.
 	RestartCount int `json:"restartCount,omitempty"`
 }

@@ -86,13 +86,14 @@ func (x *Remover) remove(ctx context.Context, e *index.Entry, opt request.Remove
 	if err := refusal(r); err != nil {
 		return err
 	}
-	next, err := r.Move(record.Removing, nil)
+	volumes := opt.Volumes || r.HostConfig.AutoRemove
+	next, err := r.Move(record.Removing, func(n *record.Record) { n.RemoveVolumes = volumes })
 	if err != nil {
 		return err
 	}
 	e.EndBackoff()
 	x.Publish(e, next)
-	if err := x.release(ctx, next, opt.Volumes || r.HostConfig.AutoRemove); err != nil {
+	if err := x.release(ctx, next, volumes); err != nil {
 		if dead, moveErr := next.Move(record.Dead, func(n *record.Record) { n.State.Error = err.Error() }); moveErr == nil {
 			x.Publish(e, dead)
 		}
@@ -182,5 +183,5 @@ func (x *Remover) erase(ctx context.Context, id string) error {
 
 // Finish completes a removal that a former daemon began. The container is not in the index.
 func (x *Remover) Finish(ctx context.Context, r *record.Record) error {
-	return errors.Join(x.release(ctx, r, r.HostConfig.AutoRemove), x.erase(ctx, r.ID))
+	return errors.Join(x.release(ctx, r, r.RemoveVolumes || r.HostConfig.AutoRemove), x.erase(ctx, r.ID))
 }
