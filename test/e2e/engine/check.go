@@ -143,6 +143,10 @@ func (c *comparison) container(name string, r container.InspectResponse) {
 		c.fault("%s and %s have address %s", name, other, bridge.IPAddress)
 	}
 	c.addresses[bridge.IPAddress.String()] = name
+	if len(bridge.EndpointID) < 10 {
+		c.fault("%s runs with no endpoint", name)
+		return
+	}
 	c.veths = append(c.veths, "veth"+bridge.EndpointID[:10])
 	for port, bindings := range r.NetworkSettings.Ports {
 		for _, b := range bindings {
