@@ -133,7 +133,7 @@ func connect(path string) (*wire.Conn, error) {
 	}
 	for {
 		// A connect on a Unix socket is done at once or refused: EAGAIN is a full backlog.
-		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != unix.EINTR {
+		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: path}); !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}

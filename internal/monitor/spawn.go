@@ -154,7 +154,7 @@ func leaveUnit(pid int) {
 			continue
 		}
 		if root := cgroupMount(parts[1]); root != "" {
-			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
+			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0) //nolint:forbidigo // a file of the kernel
 		}
 	}
 }

@@ -71,9 +71,9 @@ func cgroups(procs []string) (compile.Cgroups, error) {
 			return c, &os.PathError{Op: "statfs", Path: dir, Err: err}
 		}
 		switch {
-		case int64(fs.Type) == unix.CGROUP_SUPER_MAGIC:
+		case fs.Type == unix.CGROUP_SUPER_MAGIC:
 			c.Tasks = append(c.Tasks, filepath.Join(dir, "tasks"))
-		case int64(fs.Type) != unix.CGROUP2_SUPER_MAGIC:
+		case fs.Type != unix.CGROUP2_SUPER_MAGIC:
 			return c, fmt.Errorf("%s is not in a cgroup file system", dir)
 		case c.Unified != "":
 			return c, fmt.Errorf("both %s and %s are version 2 cgroups", c.Unified, dir)
@@ -112,7 +112,8 @@ func mapIDs(child *program.Child, lin *specs.Linux) error {
 		for _, l := range m.maps {
 			fmt.Fprintf(&b, "%d %d %d\n", l.ContainerID, l.HostID, l.Size)
 		}
-		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", child.Pid, m.file), []byte(b.String()), 0); err != nil {
+		err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", child.Pid, m.file), []byte(b.String()), 0) //nolint:forbidigo // a file of the kernel
+		if err != nil {
 			return err
 		}
 	}

@@ -215,19 +215,16 @@ func workdir(root *os.File, dir string, mounts []string, uid, gid int) error {
 	if below(dir, mounts) {
 		return nil
 	}
-	at, err := rootfs.OpenInRoot(root, dir, unix.O_PATH, 0)
-	if err == nil {
-		return at.Close()
-	}
-	at, err = rootfs.OpenInRoot(root, dir, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	link, err := rootfs.OpenInRoot(root, dir, unix.O_PATH|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // not a link: the child makes it, or says why not
 	}
-	_ = at.Close()
-	if at, err = rootfs.MkdirAllInRoot(root, dir, 0o755, uid, gid); err != nil {
-		return nil
+	_ = link.Close()
+	made, err := rootfs.MkdirAllInRoot(root, dir, 0o755, uid, gid)
+	if err != nil {
+		return nil //nolint:nilerr // the child meets the same, at the step that is about it
 	}
-	return at.Close()
+	return made.Close()
 }
 
 func mountPoint(root *os.File, dest string, file bool, uid, gid int) error {

@@ -77,12 +77,19 @@ func NewWriter(cfg log.Config) (*Writer, error) {
 	if err := w.open(); err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
-	for n := max(cfg.MaxFiles, 1); cfg.MaxSize > 0; n++ {
-		if os.Remove(w.rotated(n)) != nil {
-			break
-		}
+	if cfg.MaxSize > 0 {
+		w.removeSurplus()
 	}
 	return w, nil
+}
+
+// removeSurplus removes rotated files beyond their number, up to the first
+// that is not there.
+func (w *Writer) removeSurplus() {
+	n := max(w.cfg.MaxFiles, 1)
+	for os.Remove(w.rotated(n)) == nil {
+		n++
+	}
 }
 
 // Write takes output as it was read, in pieces of any size. Lines that are not

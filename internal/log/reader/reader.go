@@ -5,6 +5,7 @@ package reader
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -209,8 +210,9 @@ func (r *reader) more() (bool, error) {
 		r.begin, r.end, r.skipping = 0, 0, false
 		return true, err
 	}
-	if now, err := os.Stat(r.path); err != nil || os.SameFile(now, fi) {
-		return false, nil // not rotated, or in the middle of it
+	now, err := os.Stat(r.path)
+	if rotated := err == nil && !os.SameFile(now, fi); !rotated {
+		return false, nil // or in the middle of it
 	}
 	newer, err := openNewer(r.path, fi)
 	if err != nil || len(newer) == 0 {
@@ -224,15 +226,17 @@ func (r *reader) more() (bool, error) {
 // drainFile hands over the whole records from the current place to the end.
 func (r *reader) drainFile(f *os.File) error {
 	for {
-		if r.ctx.Err() != nil {
+		select {
+		case <-r.ctx.Done():
 			r.stopped = true
 			return nil
+		default:
 		}
 		r.makeRoom()
 		n, err := f.Read(r.buf[r.end:])
 		r.end += n
 		r.records()
-		if r.stopped || err == io.EOF || (n == 0 && err == nil) {
+		if r.stopped || errors.Is(err, io.EOF) || (n == 0 && err == nil) {
 			return nil
 		}
 		if err != nil {

@@ -49,7 +49,8 @@ func Boot(log *slog.Logger) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		log.Warn("the monitor stays dumpable", "error", err)
 	}
-	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0); err != nil {
+	err := os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0) //nolint:forbidigo // a file of the kernel
+	if err != nil {
 		log.Info("the monitor is not protected from the OOM killer", "error", err)
 	}
 	growFDTable()

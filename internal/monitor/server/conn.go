@@ -36,11 +36,11 @@ func newConn(s *Server, w *wire.Conn) *conn {
 func (c *conn) run() {
 	go c.pushAll()
 	defer close(c.done)
-	defer c.wire.Close()
+	defer func() { _ = c.wire.Close() }()
 	for {
 		m, err := c.wire.Receive()
 		if err != nil {
-			if err != io.EOF && !errors.Is(err, os.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
 				c.server.log.Warn("a daemon's connection is broken", "error", err)
 			}
 			return

@@ -39,7 +39,7 @@ func (e *exits) write(state monitor.ProcessState) {
 	data, err := json.Marshal(state)
 	if err == nil {
 		aside := filepath.Join(e.dir, "."+name(state.ID))
-		if err = os.WriteFile(aside, data, 0o600); err == nil {
+		if err = os.WriteFile(aside, data, 0o600); err == nil { //nolint:forbidigo // in a file system that does not outlive the machine
 			err = os.Rename(aside, e.path(state.ID))
 		}
 		if err != nil {
@@ -82,8 +82,12 @@ func (e *exits) load() []monitor.ProcessState {
 }
 
 func readRecord(path string) (state monitor.ProcessState, err error) {
-	if fi, err := os.Stat(path); err != nil || fi.Size() > maxRecord {
-		return state, fmt.Errorf("too large or gone: %v", err)
+	fi, err := os.Stat(path)
+	if err != nil {
+		return state, err
+	}
+	if fi.Size() > maxRecord {
+		return state, fmt.Errorf("%d bytes are too many", fi.Size())
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {

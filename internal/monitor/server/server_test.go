@@ -267,7 +267,7 @@ func TestAStartErrorArrivesAsItWas(t *testing.T) {
 	if !ok || !start.Exec || start.ExitCode() != 127 || start.Step != `exec "/no/such/command"` || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%#v", err)
 	}
-	if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("an attached client must see the end: %d, %v", n, err)
 	}
 	_, err = c.Start(t.Context(), request("x", monitor.Stdio{}, "/etc/passwd"))
@@ -316,7 +316,7 @@ func TestInput(t *testing.T) {
 			t.Errorf("%q, %v", frame, err)
 		}
 		_ = conn.(*net.UnixConn).CloseWrite()
-		if n, err := conn.Read(frame); n != 0 || err != io.EOF {
+		if n, err := conn.Read(frame); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("a client without input is detached: %d, %v", n, err)
 		}
 	}
@@ -686,7 +686,7 @@ func TestStreamsOfTheStdio(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Abort()
-		if n, err := theirs.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		if n, err := theirs.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("%d, %v", n, err)
 		}
 		_ = theirs.Close()

@@ -71,7 +71,7 @@ type Message struct {
 // Decode reads the body into v.
 func (m *Message) Decode(v any) error {
 	if err := json.Unmarshal(m.Body, v); err != nil {
-		return fmt.Errorf("%w: body of operation %d: %v", ErrMalformed, m.Op, err)
+		return fmt.Errorf("%w: body of operation %d: %w", ErrMalformed, m.Op, err)
 	}
 	return nil
 }
@@ -290,7 +290,7 @@ func (c *Conn) body(n int) ([]byte, error) {
 		grow := min(n-at, step)
 		buf = append(buf, make([]byte, grow)...)
 		if err := c.fill(buf[at:]); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err
@@ -347,7 +347,7 @@ func (c *Conn) queue(oob []byte) error {
 	}
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return fmt.Errorf("%w: control message: %v", ErrMalformed, err)
+		return fmt.Errorf("%w: control message: %w", ErrMalformed, err)
 	}
 	for i := range messages {
 		if messages[i].Header.Level != unix.SOL_SOCKET || messages[i].Header.Type != unix.SCM_RIGHTS {
@@ -355,7 +355,7 @@ func (c *Conn) queue(oob []byte) error {
 		}
 		fds, err := unix.ParseUnixRights(&messages[i])
 		if err != nil {
-			return fmt.Errorf("%w: control message: %v", ErrMalformed, err)
+			return fmt.Errorf("%w: control message: %w", ErrMalformed, err)
 		}
 		c.queued = append(c.queued, fds...)
 	}

@@ -99,7 +99,7 @@ func TestMessagesAndFilesArriveWholeAndInOrder(t *testing.T) {
 	}
 	wg.Wait()
 	_ = a.Close()
-	if _, err := b.Receive(); err != io.EOF {
+	if _, err := b.Receive(); !errors.Is(err, io.EOF) {
 		t.Errorf("end: %v", err)
 	}
 	if _, err := a.Receive(); !errors.Is(err, os.ErrClosed) {

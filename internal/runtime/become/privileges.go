@@ -48,7 +48,7 @@ func (b *Becoming) capSet(names []string, own uint64, missing *[]string) (uint64
 
 type capHeader struct {
 	version uint32
-	pid     int32
+	_       int32 // the thread's number; 0 is the caller
 }
 
 type capData struct{ effective, permitted, inheritable uint32 }

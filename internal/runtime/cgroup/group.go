@@ -118,7 +118,7 @@ func (g *group) Kill() error {
 			return fmt.Errorf("cgroup %s: %d processes do not end", g.name, left)
 		}
 		// Nothing tells when the last process of a group is gone; the kernel needs a moment.
-		time.Sleep(pause)
+		time.Sleep(pause) //nolint:forbidigo // there is nothing to wait for
 	}
 }
 
@@ -132,7 +132,7 @@ func (g *group) killOnce() (int, error) {
 		return 0, fmt.Errorf("cgroup %s: %w", g.name, err)
 	}
 	if g.unified {
-		err := os.WriteFile(filepath.Join(g.paths[""], "cgroup.kill"), []byte("1"), 0)
+		err := os.WriteFile(filepath.Join(g.paths[""], "cgroup.kill"), []byte("1"), 0) //nolint:forbidigo // a file of the kernel
 		if err == nil || !errors.Is(err, os.ErrNotExist) {
 			return len(pids), err
 		}
@@ -152,7 +152,7 @@ func (g *group) killPid(pid int) error {
 	if err != nil {
 		return nil // gone
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	in, err := cgroups.ParseCgroupFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
 		return nil // gone

@@ -139,7 +139,7 @@ func (b *builder) check() error {
 	case b.proc.ApparmorProfile != "" && b.proc.ApparmorProfile != "unconfined":
 		return fmt.Errorf("AppArmor profiles are not supported by the built-in runtime; choose another with --runtime")
 	case b.lin.IntelRdt != nil:
-		return fmt.Errorf("Intel RDT is not supported by the built-in runtime; choose another with --runtime")
+		return fmt.Errorf("the cache allocation of Intel RDT is not supported by the built-in runtime; choose another with --runtime")
 	}
 	for _, list := range [][]string{b.proc.Args, b.proc.Env, {b.proc.Cwd, b.spec.Hostname, b.spec.Domainname}} {
 		for _, s := range list {

@@ -212,7 +212,7 @@ func (c *Child) Continue() error {
 // Exec waits until the child has become its command. The error is a *Fault
 // where it could not; the child is then gone and reaped.
 func (c *Child) Exec() error {
-	defer unix.Close(c.sock)
+	defer func() { _ = unix.Close(c.sock) }()
 	var msg [8]byte
 	n := 0
 	for n < len(msg) {

@@ -152,7 +152,7 @@ func overlayByLayer(l layers) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("overlay: %w", err)
 	}
-	defer unix.Close(fs)
+	defer func() { _ = unix.Close(fs) }()
 	var held []int
 	defer func() {
 		for _, fd := range held {

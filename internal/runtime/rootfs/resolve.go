@@ -106,7 +106,7 @@ func makeDir(root int, dir, word string, mode uint32, uid, gid int) (target stri
 	if err != nil {
 		return "", err
 	}
-	defer unix.Close(parent)
+	defer func() { _ = unix.Close(parent) }()
 	err = unix.Mkdirat(parent, word, mode)
 	if errors.Is(err, unix.EEXIST) {
 		buf := make([]byte, unix.PathMax)
@@ -127,7 +127,7 @@ func makeDir(root int, dir, word string, mode uint32, uid, gid int) (target stri
 	if err != nil {
 		return "", err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	// The umask may have taken bits away.
 	if err := unix.Fchmod(fd, mode); err != nil {
 		return "", err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -85,8 +86,8 @@ func devices() {
 func open(name, p string, flags int) {
 	f, err := os.OpenFile(p, flags, 0)
 	if err != nil {
-		err = err.(*os.PathError).Err
-		fmt.Println(name, unix.ErrnoName(err.(unix.Errno)))
+		errno, _ := errors.AsType[unix.Errno](err)
+		fmt.Println(name, unix.ErrnoName(errno))
 		return
 	}
 	_ = f.Close()
