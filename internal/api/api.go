@@ -4,6 +4,7 @@ package api
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -136,9 +137,8 @@ func split(path string) (minor int, rest string, err error) {
 	text, isVersion := strings.CutPrefix(path, "/v")
 	text, after, found := strings.Cut(text, "/")
 	major, low, dotted := strings.Cut(text, ".")
-	m, err1 := strconv.Atoi(major)
-	n, err2 := strconv.Atoi(low)
-	if !isVersion || !found || !dotted || err1 != nil || err2 != nil || m < 0 || n < 0 {
+	m, n := number(major), number(low)
+	if !isVersion || !found || !dotted || m < 0 || n < 0 {
 		return version.APIMinor, path, nil
 	}
 	switch {
@@ -150,13 +150,22 @@ func split(path string) (minor int, rest string, err error) {
 	return n, "/" + after, nil
 }
 
+// number is -1 where text is none.
+func number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
 // recover turns a panic into status 500, where there is still time, and the daemon lives on.
 func (h *handler) recover(w *writer, r *http.Request) {
 	p := recover()
 	if p == nil {
 		return
 	}
-	if p == http.ErrAbortHandler {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p) // net/http cuts the connection and says nothing
 	}
 	h.log.Error("panic while serving a request", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))

@@ -54,7 +54,6 @@ type world struct {
 	faults map[string]error
 	// ignores are signals that processes do not end by.
 	ignores map[syscall.Signal]bool
-	removed int
 }
 
 type proc struct {
@@ -70,7 +69,7 @@ type group struct {
 }
 
 func newWorld(t testing.TB) *world {
-	root := tempDir(t)
+	root := t.TempDir()
 	db, err := store.Open(filepath.Join(root, "hoy.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -83,17 +82,8 @@ func newWorld(t testing.TB) *world {
 	}
 }
 
-func tempDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("", "hoy-container-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 func (w *world) close() {
 	w.db.Close()
-	os.RemoveAll(w.root)
 }
 
 func (w *world) service() *hoy.Service {
@@ -103,7 +93,9 @@ func (w *world) service() *hoy.Service {
 	s, err := hoy.New(w.db, deps.Deps{
 		Images: (*images)(w), Networks: (*networks)(w), Volumes: (*volumes)(w), Monitor: (*mon)(w), Cgroups: (*cgroups)(w),
 		Seccomp: seccomp{}, Archive: archive{}, Logs: noLogs,
-		Top:    func([]int, string) (container.TopResponse, error) { return container.TopResponse{}, nil },
+		Top: func(context.Context, []int, string) (container.TopResponse, error) {
+			return container.TopResponse{}, nil
+		},
 		Events: w.event, Log: slog.New(slog.DiscardHandler), Now: w.now,
 	}, deps.Settings{Root: w.root, Runtime: "/usr/bin/hoy-run", CPUs: 2})
 	if err != nil {

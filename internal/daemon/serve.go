@@ -89,7 +89,7 @@ func notify(state string) {
 	if path == "" {
 		return
 	}
-	conn, err := net.Dial("unixgram", path)
+	conn, err := (&net.Dialer{}).DialContext(context.Background(), "unixgram", path)
 	if err != nil {
 		return
 	}

@@ -87,5 +87,5 @@ func (d *Daemon) dumpStacks() (string, error) {
 		n = goruntime.Stack(buf, true)
 	}
 	path := filepath.Join(d.cfg.ExecRoot, "goroutine-stacks-"+time.Now().UTC().Format("20060102T150405Z")+".log")
-	return path, os.WriteFile(path, buf[:n], 0o600)
+	return path, os.WriteFile(path, buf[:n], 0o600) //nolint:forbidigo // a dump for a person to read, of no use after a crash
 }

@@ -148,8 +148,9 @@ func ageInspect(r *http.Request, img *image.InspectResponse) any {
 // fullConfig is an image's configuration before 1.50, when it was shown as a container's.
 func fullConfig(c *dockerspec.DockerOCIImageConfig) any {
 	full := container.Config{
-		User: c.User, Env: c.Env, Cmd: c.Cmd, Healthcheck: c.Healthcheck, ArgsEscaped: c.ArgsEscaped,
-		Volumes: c.Volumes, WorkingDir: c.WorkingDir, Entrypoint: c.Entrypoint,
+		User: c.User, Env: c.Env, Cmd: c.Cmd, Healthcheck: c.Healthcheck,
+		ArgsEscaped: c.ArgsEscaped, //nolint:staticcheck // what old images say is shown to old clients
+		Volumes:     c.Volumes, WorkingDir: c.WorkingDir, Entrypoint: c.Entrypoint,
 		Labels: c.Labels, StopSignal: c.StopSignal, Shell: c.Shell,
 	}
 	ports := make(map[string]struct{}, len(c.ExposedPorts))

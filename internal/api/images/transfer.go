@@ -96,7 +96,7 @@ func (rt router) importTar(w http.ResponseWriter, r *http.Request, q edge.Query)
 	if opt.Platform, err = q.Platform("platform"); err != nil {
 		return err
 	}
-	content := io.ReadCloser(r.Body)
+	content := r.Body
 	p := stream.NewProgress(w)
 	if src := q.Get("fromSrc"); src != "-" {
 		if opt.Message == "" {

@@ -74,7 +74,7 @@ func openTCP(hostPort string, opt Options) (net.Listener, error) {
 	if opt.TLS == nil && !opt.InsecureTCP && !loopback(host) {
 		return nil, plainRefusal(net.JoinHostPort(host, port))
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+	l, err := listener.Listen(context.Background(), "tcp", net.JoinHostPort(host, port))
 	if err != nil {
 		return nil, fmt.Errorf("listen on tcp://%s: %w", net.JoinHostPort(host, port), err)
 	}
@@ -133,7 +133,7 @@ func openUnix(path, group string) (net.Listener, error) {
 	}
 	// From its first moment the socket is nobody else's.
 	old := syscall.Umask(0o177)
-	l, err := net.Listen("unix", path)
+	l, err := listener.Listen(context.Background(), "unix", path)
 	syscall.Umask(old)
 	if err != nil {
 		return nil, fmt.Errorf("listen on unix://%s: %w", path, err)
@@ -164,6 +164,9 @@ func groupID(name string) (int, error) {
 	return 0, fmt.Errorf("group %q for the socket: %w; create it, or set --group", name, err)
 }
 
+// listener opens sockets; that takes no time which a context could cut short.
+var listener net.ListenConfig
+
 // removeStale removes a socket that nobody listens on; one in use, and what is no socket, is refused.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
@@ -176,7 +179,7 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("listen on unix://%s: the file there is not a socket; remove it or choose another path", path)
 	}
-	conn, err := net.DialTimeout("unix", path, 2*time.Second)
+	conn, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(context.Background(), "unix", path)
 	if err == nil {
 		_ = conn.Close()
 		return fmt.Errorf("listen on unix://%s: another process listens there; stop it or choose another path", path)

@@ -208,7 +208,7 @@ type Deps struct {
 	// Logs reads a container's log; following ends when ended is closed.
 	Logs func(ctx context.Context, cfg log.Config, opt LogOptions, ended <-chan struct{}) iter.Seq2[log.Entry, error]
 	// Top lists processes in the form of ps.
-	Top    func(pids []int, psArgs string) (container.TopResponse, error)
+	Top    func(ctx context.Context, pids []int, psArgs string) (container.TopResponse, error)
 	Events func(events.Message)
 	Log    *slog.Logger
 	// Now is the clock.

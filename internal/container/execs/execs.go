@@ -94,7 +94,7 @@ func ready(r *record.Record) error {
 	case record.Running:
 		return nil
 	case record.Paused:
-		return core.Conflict("container %s is paused, unpause the container before exec", r.ID)
+		return core.Conflict("Container %s is paused, unpause the container before exec", r.ID)
 	case record.Restarting:
 		return core.Conflict("Container %s is restarting, wait until the container is running", r.ID)
 	}

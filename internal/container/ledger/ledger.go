@@ -63,7 +63,7 @@ func (l *Ledger) Save(r *record.Record) error {
 	path := filepath.Join(l.Dir(r.ID), fileName)
 	// No sync and no rename in the way of a start: what a power cut tears does
 	// not decode, and the store's copy is taken.
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil { //nolint:forbidigo // a torn one is found and the store's copy taken
 		return fmt.Errorf("record of %s: %w", r.ID, err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

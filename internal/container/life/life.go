@@ -125,7 +125,7 @@ func (l *Life) Restart(ctx context.Context, ref string, opt request.Stop) error 
 	}
 	defer done()
 	if err := l.startByHand(ctx, e); err != nil {
-		return fmt.Errorf("Cannot restart container %s: %w", ref, err)
+		return fmt.Errorf("Cannot restart container %s: %w", ref, err) //nolint:staticcheck // Docker's words, shown to people
 	}
 	l.Event(e.Record(), events.ActionRestart, nil)
 	return nil

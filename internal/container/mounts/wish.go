@@ -181,7 +181,7 @@ func (w *Wish) modes(mode, spec string) error {
 	}
 	counts := map[string]int{}
 	for word := range strings.SplitSeq(mode, ",") {
-		group := ""
+		var group string
 		switch word {
 		case "ro":
 			group, w.RW = "access", false

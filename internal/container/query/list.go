@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
@@ -289,8 +290,11 @@ func (q *Query) sizes(ctx context.Context, r *record.Record) (rw, root int64, er
 		return 0, 0, fmt.Errorf("size of the writable layer: %w", err)
 	}
 	img, err := q.Images.Resolve(ctx, r.Image.ID, &r.Image.Platform)
-	if err != nil {
+	if errdefs.IsNotFound(err) {
 		return rw, rw, nil // the image is gone by force; the container's own part is what is known
+	}
+	if err != nil {
+		return 0, 0, err
 	}
 	size, err := q.Images.ImageSize(ctx, img)
 	return rw, rw + size, err

@@ -17,7 +17,7 @@ import (
 )
 
 // Top of api/containers.
-func (q *Query) Top(_ context.Context, ref, psArgs string) (container.TopResponse, error) {
+func (q *Query) Top(ctx context.Context, ref, psArgs string) (container.TopResponse, error) {
 	var none container.TopResponse
 	e, err := q.Index.Find(ref)
 	if err != nil {
@@ -35,7 +35,7 @@ func (q *Query) Top(_ context.Context, ref, psArgs string) (container.TopRespons
 		return none, err
 	}
 	q.Event(r, events.ActionTop, nil)
-	return q.Core.Top(pids, psArgs)
+	return q.Core.Top(ctx, pids, psArgs)
 }
 
 // samplePeriod is the pace of a stream of samples.

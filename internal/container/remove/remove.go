@@ -160,16 +160,16 @@ func (x *Remover) sweep(r *record.Record) {
 	defer func() { <-x.slots }()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	var err error
-	for i := range attempts {
-		if err = x.erase(ctx, r.ID); err == nil {
-			return
-		}
+	err := x.erase(ctx, r.ID)
+	for i := 1; i < attempts && err != nil && ctx.Err() == nil; i++ {
 		select {
 		case <-ctx.Done():
-			i = attempts
-		case <-time.After(pause << i):
+		case <-time.After(pause << (i - 1)):
+			err = x.erase(ctx, r.ID)
 		}
+	}
+	if err == nil {
+		return
 	}
 	x.Log.Error("files of a removed container are left; they are swept at the next start", "container", r.ID, "error", err)
 }

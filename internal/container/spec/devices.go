@@ -73,8 +73,11 @@ func (d *Devices) walk(host, in, perms string) error {
 			return nil
 		}
 		info, err := os.Lstat(path)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil // it was unplugged meanwhile
+		}
+		if err != nil {
+			return err
 		}
 		found = true
 		d.add(in+strings.TrimPrefix(path, host), info, perms)

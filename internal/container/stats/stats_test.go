@@ -96,11 +96,11 @@ func TestTopAgreesWithPS(t *testing.T) {
 		}
 	}
 	pids := []int{child.Process.Pid, 1}
-	own, err := Top(pids, "")
+	own, err := Top(t.Context(), pids, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := Top(pids, "-e -f")
+	theirs, err := Top(t.Context(), pids, "-e -f")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestTopAgreesWithPS(t *testing.T) {
 			}
 		}
 	}
-	custom, err := Top([]int{child.Process.Pid}, "-o pid,args")
+	custom, err := Top(t.Context(), []int{child.Process.Pid}, "-o pid,args")
 	if err != nil || len(custom.Processes) != 1 || !slices.Equal(custom.Processes[0], []string{strconv.Itoa(child.Process.Pid), "sleep 60"}) {
 		t.Errorf("custom columns: %v, %v", custom, err)
 	}
@@ -130,7 +130,7 @@ func TestTopRefusals(t *testing.T) {
 		"-o user":          "couldn't find PID field",
 		"--no-such-option": "error running ps",
 	} {
-		if _, err := Top([]int{1}, args); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Top(t.Context(), []int{1}, args); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}

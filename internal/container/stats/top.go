@@ -3,6 +3,7 @@ package stats
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,12 +20,12 @@ import (
 
 // Top lists processes as ps(1) does, for host pids. Without arguments, and for
 // "-ef", it reads /proc itself; for any other arguments it runs the host's ps.
-func Top(pids []int, psArgs string) (container.TopResponse, error) {
+func Top(ctx context.Context, pids []int, psArgs string) (container.TopResponse, error) {
 	switch strings.TrimSpace(psArgs) {
 	case "", "-ef", "ef":
 		return full(pids, time.Now())
 	}
-	return runPS(pids, psArgs)
+	return runPS(ctx, pids, psArgs)
 }
 
 // forbiddenColumn finds a column that is renamed to PID, which would hide which
@@ -43,7 +44,7 @@ func validatePSArgs(args string) error {
 	return nil
 }
 
-func runPS(pids []int, psArgs string) (container.TopResponse, error) {
+func runPS(ctx context.Context, pids []int, psArgs string) (container.TopResponse, error) {
 	if err := validatePSArgs(psArgs); err != nil {
 		return container.TopResponse{}, err
 	}
@@ -53,17 +54,17 @@ func runPS(pids []int, psArgs string) (container.TopResponse, error) {
 	}
 	args := strings.Fields(psArgs)
 	// Some options cannot be joined with -q; then ps lists all and we choose.
-	out, err := ps(append(slices.Clone(args), "-q"+strings.Join(list, ","))...)
+	out, err := ps(ctx, append(slices.Clone(args), "-q"+strings.Join(list, ","))...)
 	if err != nil {
-		if out, err = ps(args...); err != nil {
+		if out, err = ps(ctx, args...); err != nil {
 			return container.TopResponse{}, err
 		}
 	}
 	return parsePS(out, pids)
 }
 
-func ps(args ...string) ([]byte, error) {
-	cmd := exec.Command("ps", args...)
+func ps(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "ps", args...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	out, err := cmd.Output()
 	var exit *exec.ExitError

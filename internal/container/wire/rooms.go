@@ -86,11 +86,7 @@ func (archives) CopyUp(root *os.File, srcPath, dstDir string) error {
 }
 
 func (archives) MountRoot(mounts []runtime.RootMount, readOnly bool) (*os.File, error) {
-	all := make([]rootfs.Source, len(mounts))
-	for i, m := range mounts {
-		all[i] = rootfs.Source(m)
-	}
-	return rootfs.Mount(all, readOnly)
+	return rootfs.Mount(mounts, readOnly)
 }
 
 func (archives) Owner(root *os.File, user string) (*deps.Owner, error) {
