@@ -91,6 +91,32 @@ func TestImageVerbs(t *testing.T) {
 	}
 }
 
+func TestForcedRemovalLeavesAUsedImageWithoutAName(t *testing.T) {
+	e := start(t)
+	id := e.Must("inspect", "-f", "{{.Id}}", "busybox")
+	e.Must("run", "-d", "--name", "user", "busybox", "sleep", "1000")
+	e.Hoy("rmi", "busybox").Refused(t, 1, "must be forced")
+	if out := e.Must("rmi", "-f", "busybox"); out != "Untagged: busybox:latest" {
+		t.Errorf("rmi -f of a used image: %q", out)
+	}
+	if out := e.Must("images", "-q", "--no-trunc", "-f", "dangling=true"); out != id {
+		t.Errorf("images without a name: %q, want %s", out, id)
+	}
+	e.Must("stop", "-t", "0", "user")
+	e.Must("start", "user")
+	if out := e.Must("exec", "user", "echo", "on"); out != "on" {
+		t.Errorf("exec: %q", out)
+	}
+	e.Must("commit", "user", "again")
+	e.Must("rm", "-f", "user")
+	if out := e.Must("image", "prune", "-f"); !strings.Contains(out, id) {
+		t.Errorf("prune: %q", out)
+	}
+	if out := e.Must("run", "--rm", "again", "echo", "made of it"); out != "made of it" {
+		t.Errorf("an image made from the removed one says %q", out)
+	}
+}
+
 func TestSaveAndLoadKeepTheID(t *testing.T) {
 	e := start(t)
 	id := e.Must("inspect", "-f", "{{.Id}}", "busybox")
