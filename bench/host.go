@@ -74,7 +74,7 @@ func loopbackUp() error {
 	return netlink.LinkSetUp(lo)
 }
 
-func page(ctx context.Context, table string, engines []*engine) string {
+func page(ctx context.Context, table, load string, engines []*engine) string {
 	versions := ""
 	for _, e := range engines[1:] {
 		out, err := exec.CommandContext(ctx, e.command[0], append(e.command[1:], "--version")...).Output()
@@ -86,7 +86,17 @@ func page(ctx context.Context, table string, engines []*engine) string {
 		"The engines take turns, run by run, warm, all with overlayfs on one disk, in one network namespace. A row of `code` is a whole\n"+
 		"command line, from its start to its end; a row of the API is the same client library against each engine's socket. The floor is\n"+
 		"`bench/floor/floor.c`, a container's life with nothing of an engine in it: namespaces, overlay, pivot, `execve`, wait. The other\n"+
-		"engines are Debian's packages. `make bench` fails where `run --rm` takes more than a quarter of Docker's time.\n\n%s", hostLine(ctx), versions, table)
+		"engines are Debian's packages. `make bench` fails where `run --rm` takes more than a quarter of Docker's time.\n\n%s", hostLine(ctx)+", load average "+load+" before the first run", versions, table)
+}
+
+// loadAverage is that of the last minute: a machine that does other things measures them as well.
+func loadAverage() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	return first
 }
 
 func hostLine(ctx context.Context) string {

@@ -57,6 +57,7 @@ func enter(ctx context.Context) error {
 }
 
 func bench(ctx context.Context, bin string, runs int, only, out string) (err error) {
+	load := loadAverage()
 	dir, err := os.MkdirTemp("", "hoy-bench-")
 	if err != nil {
 		return err
@@ -98,7 +99,7 @@ func bench(ctx context.Context, bin string, runs int, only, out string) (err err
 	}
 	fmt.Print(table)
 	if out != "" {
-		err = os.WriteFile(out, []byte(page(ctx, table, engines)), 0o644) //nolint:forbidigo // a report, made again by the next run
+		err = os.WriteFile(out, []byte(page(ctx, table, load, engines)), 0o644) //nolint:forbidigo // a report, made again by the next run
 	}
 	return errors.Join(append(missed, err)...)
 }
