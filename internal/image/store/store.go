@@ -95,6 +95,9 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	if err := s.dropStaleLeases(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.dropUnfinished(ctx, opt.Root); err != nil {
+		return nil, err
+	}
 	if err := s.layers.open(ctx); err != nil {
 		return nil, err
 	}
@@ -174,6 +177,32 @@ func (s *Store) dropStaleLeases(ctx context.Context) error {
 		}
 		if err := s.leases.Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("image store: lease %s: %w", l.ID, err)
+		}
+	}
+	return nil
+}
+
+// dropUnfinished removes content that an earlier process was still writing.
+func (s *Store) dropUnfinished(ctx context.Context, root string) error {
+	contents := s.meta.ContentStore()
+	all, err := contents.ListStatuses(ctx)
+	if err != nil {
+		return fmt.Errorf("image store: unfinished content: %w", err)
+	}
+	for _, st := range all {
+		if err := contents.Abort(ctx, st.Ref); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("image store: unfinished content %s: %w", st.Ref, err)
+		}
+	}
+	// What was killed while it was being begun is in no list.
+	dir := filepath.Join(root, "content", "ingest")
+	begun, err := os.ReadDir(dir)
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("image store: unfinished content: %w", err)
+	}
+	for _, d := range begun {
+		if err := os.RemoveAll(filepath.Join(dir, d.Name())); err != nil {
+			return fmt.Errorf("image store: unfinished content: %w", err)
 		}
 	}
 	return nil
