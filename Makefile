@@ -6,7 +6,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo un
 LDFLAGS   := -s -w -X hoy/internal/version.Version=$(VERSION) -X hoy/internal/version.Commit=$(shell git rev-parse --short HEAD 2>/dev/null)
 export CGO_ENABLED = 0
 
-.PHONY: help build demo test unit e2e lint bench fuzz clean
+.PHONY: help build demo test unit e2e lint bench chaos fuzz clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ unit: ## the tests that need neither root nor packages beyond Go
 e2e: build ## the end-to-end tests alone
 	@scripts/packages test
 	$(GO) run $(GOTESTSUM) --format testname -- -count=1 -timeout 25m ./test/e2e/...
+
+chaos: build ## the crash and stress tests, ten times as long
+	HOY_LONG=1 $(GO) test -p 1 -count=1 -timeout 60m ./test/e2e/crash ./test/e2e/stress
 
 .tools/golangci-lint:
 	GOBIN=$(CURDIR)/.tools $(GO) install $(LINTER)

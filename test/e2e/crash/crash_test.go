@@ -151,3 +151,43 @@ func TestStopLeavesContainersRunning(t *testing.T) {
 		t.Errorf("pid %s, want %s", got, pid)
 	}
 }
+
+// TestAttachedClientsAreTold kills the daemon under clients that are attached:
+// they end at once, with a word, and the containers go on.
+func TestAttachedClientsAreTold(t *testing.T) {
+	e := engine.Start(t)
+	e.Busybox()
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			name := fmt.Sprintf("at%d", i)
+			r := e.Hoy("run", "--name", name, "busybox", "sh", "-c", "sleep 3; echo last; exit 9")
+			if r.Code != 125 || strings.TrimSpace(r.Err) == "" {
+				t.Errorf("run while the daemon was killed: exit %d, %q", r.Code, r.Err)
+			}
+		})
+	}
+	wg.Go(func() {
+		if r := e.Hoy("events"); r.Code == 0 || strings.TrimSpace(r.Err) == "" {
+			t.Errorf("events while the daemon was killed: exit %d, %q", r.Code, r.Err)
+		}
+	})
+	engine.Eventually(t, "four containers run", func() bool { return len(strings.Fields(e.Must("ps", "-q"))) == 4 })
+	began := time.Now()
+	e.Kill()
+	wg.Wait()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("clients ended %v after the daemon", took)
+	}
+	e.Up()
+	for i := range 4 {
+		name := fmt.Sprintf("at%d", i)
+		if code := e.Must("wait", name); code != "9" {
+			t.Errorf("%s: exit code %s", name, code)
+		}
+		if out := e.Must("logs", name); out != "last" {
+			t.Errorf("%s: log %q", name, out)
+		}
+	}
+	e.Check()
+}
