@@ -79,7 +79,7 @@ func TestVerbsAsDocker(t *testing.T) {
 		"inspect -f '{{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}}{{end}}' web",
 		"stop web", "stop -t 3 -s INT db", "stop nope", "kill web", "kill -s HUP nope", "restart -t 0 web",
 		"pause web", "pause nope", "unpause web", "rename web x", "rename nope x", "wait web", "wait nope", "update -m 64m web", "update --restart always nope",
-		"rm web", "rm -fv web", "rm -l web", "rm nope", "rm busy", "start web", "start nope", "start web nope",
+		"rm web", "rm -fv web", "rm -l web", "rm nope", "rm -f nope", "rm busy", "start web", "start nope", "start web nope",
 		"commit web", "commit -m msg -a me -c 'CMD x' -p=false web repo/x:1", "container prune -f", "container prune -f --filter until=24h",
 		"logs nope",
 	} {
@@ -94,7 +94,7 @@ func TestVerbsAsDocker(t *testing.T) {
 func TestOutputAsDocker(t *testing.T) {
 	s := difftest.Serve(t, routes())
 	for _, line := range []string{
-		"stats --no-stream web", "stats --no-stream --no-trunc web", "stop web nope", "rm web nope busy",
+		"stats --no-stream web", "stats --no-stream --no-trunc web", "stats nope", "stats web nope", "stop web nope", "rm web nope busy",
 		"stats --no-stream --format '{{.Container}} {{.CPUPerc}} {{.MemPerc}} {{.PIDs}}' web",
 	} {
 		want, got := s.Docker(t, "", words(line)...), s.Hoy(t, build, "", words(line)...)

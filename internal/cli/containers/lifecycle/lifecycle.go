@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
@@ -205,10 +207,24 @@ func NewRemove(app *cli.App) *cobra.Command {
 				return errors.New("container name cannot be empty")
 			}
 		}
-		return each(app, func(ctx context.Context, api client.APIClient, name string) error {
-			_, err := api.ContainerRemove(ctx, name, opt)
+		api, err := app.Client()
+		if err != nil {
 			return err
-		})(cmd, names)
+		}
+		var absent sync.Map // by name: with --force that is told, but is no failure
+		return cli.Each(names, func(name string) error {
+			_, err := api.ContainerRemove(cmd.Context(), name, opt)
+			if opt.Force && errdefs.IsNotFound(err) {
+				fmt.Fprintln(app.Err, err)
+				absent.Store(name, true)
+				return nil
+			}
+			return err
+		}, func(name string) {
+			if _, gone := absent.Load(name); !gone {
+				fmt.Fprintln(app.Out, name)
+			}
+		})
 	}
 	return cmd
 }
