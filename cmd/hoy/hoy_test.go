@@ -103,8 +103,35 @@ func TestCompletionScripts(t *testing.T) {
 	}
 }
 
+// TestBashCompletes runs the script in a bash that knows nothing but itself.
+func TestBashCompletes(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("needs bash")
+	}
+	var script, errs bytes.Buffer
+	app := cli.NewApp(strings.NewReader(""), &script, &errs)
+	if code := cli.Main(t.Context(), app, newTree(app), []string{"completion", "bash"}); code != 0 {
+		t.Fatal(errs.String())
+	}
+	for line, want := range map[string]string{
+		"hoy rm ":          "asked <__complete rm > got <db dead>\n",
+		"hoy rm d":         "asked <__complete rm d> got <db dead>\n",
+		"hoy run -e=a b:c": "asked <__complete run -e=a b:c> got <>\n",
+	} {
+		cmd := exec.CommandContext(t.Context(), bash, "--norc", "-c", script.String()+`
+compopt() { :; }
+hoy() { printf '<%s>' "$*" >&3; printf 'db\ndead\n:4\n'; }
+COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9
+exec 3>&1; printf 'asked '; __start_hoy; printf ' got <%s>\n' "${COMPREPLY[*]}"`, "test", line)
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("%q: %v\n%swant\n%s", line, err, out, want)
+		}
+	}
+}
+
 func TestTypo(t *testing.T) {
-	for typed, want := range map[string]string{"rnu": `"run"`, "imagse": `"images"`, "contianer": `"container"`, "exce": `"exec"`, "pss": `"ps"`} {
+	for typed, want := range map[string]string{"rnu": `"run"`, "imagse": `"images"`, "contaner": `"container"`, "exce": `"exec"`, "pss": `"ps"`} {
 		var out, errs bytes.Buffer
 		app := cli.NewApp(strings.NewReader(""), &out, &errs)
 		if code := cli.Main(t.Context(), app, newTree(app), []string{typed}); code != 1 || !strings.Contains(errs.String(), "Did you mean ") || !strings.Contains(errs.String(), want) {

@@ -64,7 +64,7 @@ func TestDistance(t *testing.T) {
 	for _, tc := range []struct {
 		a, b string
 		want int
-	}{{"rnu", "run", 1}, {"ps", "ps", 0}, {"", "abc", 3}, {"strat", "start", 1}, {"imagse", "images", 1}, {"exce", "exec", 1}, {"logz", "logs", 1}} {
+	}{{"rnu", "run", 1}, {"ps", "ps", 0}, {"", "abc", 3}, {"satrt", "start", 1}, {"imagse", "images", 1}, {"exce", "exec", 1}, {"logz", "logs", 1}} {
 		if got := distance(tc.a, tc.b); got != tc.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", tc.a, tc.b, got, tc.want)
 		}

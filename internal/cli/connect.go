@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -168,7 +169,9 @@ func (a *App) explainConnection(err error) error {
 	if scheme == "unix" {
 		address = path
 	}
-	conn, derr := net.DialTimeout(scheme, address, 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	conn, derr := new(net.Dialer).DialContext(ctx, scheme, address)
 	switch {
 	case derr == nil:
 		_ = conn.Close() // it listens; what went wrong came after

@@ -12,6 +12,9 @@ import (
 // UseLine returns the usage line: the full path, with [OPTIONS] where there are
 // some, then the arguments.
 func UseLine(cmd *cobra.Command) string {
+	if help := cmd.LocalFlags().Lookup("help"); help != nil {
+		help.Hidden = true
+	}
 	_, args, _ := strings.Cut(cmd.Use, " ")
 	line := cmd.CommandPath()
 	if cmd.HasSubCommands() && args == "" {
@@ -60,9 +63,6 @@ func writeHelp(w io.Writer, cmd *cobra.Command) {
 	}
 	writeCommands(w, cmd)
 	flags := cmd.LocalFlags()
-	if help := flags.Lookup("help"); help != nil {
-		help.Hidden = true
-	}
 	if flags.HasAvailableFlags() {
 		title := "Options"
 		if !cmd.HasParent() {
@@ -101,7 +101,7 @@ func writeCommands(w io.Writer, cmd *cobra.Command) {
 		case !sub.IsAvailableCommand():
 		case sub.Annotations[groupKey] != "" && !cmd.HasParent():
 			common = append(common, sub)
-		case sub.HasSubCommands() && !cmd.HasParent() && sub.Name() != "completion":
+		case sub.HasSubCommands() && !cmd.HasParent() && sub.Name() != completionVerb:
 			management = append(management, sub)
 		default:
 			other = append(other, sub)

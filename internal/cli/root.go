@@ -150,5 +150,8 @@ func distance(a, b string) int {
 // Main runs the command line and returns the exit code.
 func Main(ctx context.Context, app *App, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
+	if len(args) > 0 && args[0] == completionVerb {
+		completeBash(app, root)
+	}
 	return app.Report(root.ExecuteContext(ctx))
 }

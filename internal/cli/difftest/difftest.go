@@ -62,12 +62,12 @@ var versionPrefix = regexp.MustCompile(`^/v[0-9.]+`)
 // Serve starts a server that lives as long as the test.
 func Serve(t *testing.T, routes Routes) *Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "hoy-cli-") // a socket's path must be short
+	dir, err := os.MkdirTemp("", "hoy-cli-") //nolint:usetesting // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "s")
-	listener, err := net.Listen("unix", path)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func (s *Server) Hoy(t *testing.T, build Build, stdin string, args ...string) Re
 // where none is installed.
 func (s *Server) Docker(t *testing.T, stdin string, args ...string) Result {
 	t.Helper()
-	cmd := exec.Command(docker(t), args...)
+	cmd := exec.CommandContext(t.Context(), docker(t), args...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST="+s.Host, "DOCKER_CONFIG="+t.TempDir(), "DOCKER_CLI_HINTS=false")
 	var out, err bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &err

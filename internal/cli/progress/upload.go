@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -63,7 +64,7 @@ func (u *Upload) line(size int64, width func() int) string {
 func (u *Upload) Read(p []byte) (int, error) {
 	n, err := u.from.Read(p)
 	u.read.Add(int64(n))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("read what to send: %w", err)
 	}
 	return n, err

@@ -90,7 +90,7 @@ func serverVersion(got client.ServerVersionResult) *system.VersionResponse {
 	v := &system.VersionResponse{
 		Platform: system.PlatformInfo{Name: got.Platform.Name}, Version: got.Version,
 		APIVersion: got.APIVersion, MinAPIVersion: got.MinAPIVersion, Os: got.Os, Arch: got.Arch,
-		Components: got.Components, Experimental: got.Experimental,
+		Components: got.Components, Experimental: got.Experimental, //nolint:staticcheck // part of the output until the API drops it
 	}
 	engine := func(c system.ComponentVersion) bool { return c.Name == "Engine" }
 	i := slices.IndexFunc(v.Components, engine)

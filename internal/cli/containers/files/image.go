@@ -70,7 +70,7 @@ func save(output string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // after the rename there is none
+	defer func() { _ = os.Remove(tmp.Name()) }() // after the rename there is none
 	_, err = io.Copy(tmp, r)
 	if err := errors.Join(err, tmp.Chmod(0o600), tmp.Close()); err != nil {
 		return err

@@ -5,7 +5,6 @@ package show
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/containerd/errdefs"
@@ -139,10 +138,10 @@ func inspectImage(ctx context.Context, api client.APIClient, ref string) (format
 
 func inspectNetwork(ctx context.Context, api client.APIClient, ref string) (format.Object, error) {
 	res, err := api.NetworkInspect(ctx, ref, client.NetworkInspectOptions{})
-	return format.Object{Typed: res.Network, Raw: json.RawMessage(res.Raw)}, err
+	return format.Object{Typed: res.Network, Raw: res.Raw}, err
 }
 
 func inspectVolume(ctx context.Context, api client.APIClient, ref string) (format.Object, error) {
 	res, err := api.VolumeInspect(ctx, ref, client.VolumeInspectOptions{})
-	return format.Object{Typed: res.Volume, Raw: json.RawMessage(res.Raw)}, err
+	return format.Object{Typed: res.Volume, Raw: res.Raw}, err
 }

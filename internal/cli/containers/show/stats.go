@@ -49,7 +49,12 @@ type line struct {
 	last sample
 	err  error
 	gone bool
+
+	ready chan struct{} // closed with the first sample, or the failure to get one
+	once  sync.Once
 }
+
+func (l *line) answered() { l.once.Do(func() { close(l.ready) }) }
 
 // NewStats returns `stats`.
 func NewStats(app *cli.App) *cobra.Command {
@@ -106,7 +111,7 @@ func (s *stats) run(ctx context.Context, names []string) error {
 
 // watch adds a line and keeps it up to date until the container stops.
 func (s *stats) watch(ctx context.Context, asked, id string) {
-	l := &line{id: id, last: sample{asked: asked}}
+	l := &line{id: id, last: sample{asked: asked}, ready: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.ContainsFunc(s.lines, func(o *line) bool { return o.id == id && !o.gone }) {
@@ -118,6 +123,7 @@ func (s *stats) watch(ctx context.Context, asked, id string) {
 
 func (s *stats) collect(ctx context.Context, l *line) {
 	err := s.read(ctx, l)
+	defer l.answered()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.once {
@@ -145,6 +151,7 @@ func (s *stats) read(ctx context.Context, l *line) error {
 		s.mu.Lock()
 		l.last = next
 		s.mu.Unlock()
+		l.answered()
 		if s.once {
 			return nil
 		}
@@ -173,6 +180,12 @@ func (s *stats) live(ctx context.Context, named bool) error {
 	defer signal.Stop(interrupted)
 	ticks := time.NewTicker(refresh)
 	defer ticks.Stop()
+	if !s.awaitFirst(ctx, interrupted) {
+		return nil
+	}
+	if err := s.failure(); named && err != nil {
+		return err
+	}
 	terminal := s.app.Out.IsTerminal()
 	if terminal {
 		fmt.Fprint(s.app.Out, "\x1b[2J")
@@ -193,6 +206,24 @@ func (s *stats) live(ctx context.Context, named bool) error {
 		}
 		s.forget(named)
 	}
+}
+
+// awaitFirst waits until each line has something to show. It reports false where
+// the user has had enough.
+func (s *stats) awaitFirst(ctx context.Context, interrupted <-chan os.Signal) bool {
+	s.mu.Lock()
+	lines := slices.Clone(s.lines)
+	s.mu.Unlock()
+	for _, l := range lines {
+		select {
+		case <-l.ready:
+		case <-interrupted:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // draw writes the table over the one before: no flicker, and no rest of a longer
