@@ -189,7 +189,7 @@ func (c *chaos) passers() {
 func (c *chaos) pictures(round int) {
 	for i := 0; !c.killing.Load(); i++ {
 		name := fmt.Sprintf("p%d:%d", round, i)
-		ok := false
+		var ok bool
 		if i%2 == 0 {
 			ok = c.hoy("import", "--change", fmt.Sprintf("LABEL n=%d-%d", round, i), c.e.Dir+"/busybox.tar", name)
 		} else {
