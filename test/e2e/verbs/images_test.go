@@ -301,3 +301,22 @@ func TestLoginLogout(t *testing.T) {
 		t.Errorf("after logout the file holds %s, %v", b, err)
 	}
 }
+
+// TestCommitHoldsWhatPeopleChanged commits a container that only ran, and one that changed a file.
+func TestCommitHoldsWhatPeopleChanged(t *testing.T) {
+	e := start(t)
+	layers := func(image string) string { return e.Must("inspect", "-f", "{{len .RootFS.Layers}}", image) }
+	e.Must("run", "--name", "ran", "busybox", "true")
+	e.Must("commit", "ran", "same")
+	if got, want := layers("same"), layers("busybox"); got != want {
+		t.Errorf("a container that changed nothing makes an image of %s layers, want %s: mount points of the engine are in it", got, want)
+	}
+	e.Must("run", "--name", "wrote", "busybox", "touch", "/etc/mine")
+	if got := e.Must("diff", "wrote"); got != "C /etc\nA /etc/mine" {
+		t.Errorf("diff shows %q", got)
+	}
+	e.Must("commit", "wrote", "more")
+	if got := e.Must("run", "--rm", "more", "ls", "/etc/mine"); got != "/etc/mine" {
+		t.Errorf("the committed file: %q", got)
+	}
+}

@@ -91,6 +91,9 @@ func TestLifecycle(t *testing.T) {
 	}
 	e.Must("rename", "aa", "bb")
 	e.Must("rm", "bb")
+	if r := e.Hoy("rm", "-f", "bb"); r.Code != 0 || !strings.Contains(r.Err, "No such container: bb") || r.Out != "" {
+		t.Errorf("rm -f of what is gone: exit %d, %q, %q", r.Code, r.Out, r.Err)
+	}
 	e.Hoy("inspect", "bb").Refused(t, 1, "o such")
 }
 
@@ -151,6 +154,10 @@ func TestStreams(t *testing.T) {
 	r = engine.Run(t, strings.Repeat("a line of input\n", 20000), engine.Bin(t, "hoy"), "-H", e.Host, "run", "--rm", "-i", "busybox", "wc", "-l")
 	if strings.TrimSpace(r.Out) != "20000" {
 		t.Errorf("wc -l of 20,000 lines of stdin: %q, %s", r.Out, r.Err)
+	}
+	// The reader leaves before the writer is done; what it wrote must arrive all the same.
+	if out := engine.Run(t, strings.Repeat("y\n", 1<<20), engine.Bin(t, "hoy"), "-H", e.Host, "run", "--rm", "-i", "busybox", "head", "-c", "300000").Must(t); len(out) != 300000-1 {
+		t.Errorf("head -c 300000 of more: %d bytes", len(out))
 	}
 	if out := e.Must("run", "--rm", "busybox", "seq", "50000"); strings.Count(out, "\n") != 49999 || !strings.HasSuffix(out, "\n50000") {
 		t.Errorf("seq 50000 came as %d bytes ending in %q", len(out), out[max(0, len(out)-20):])
