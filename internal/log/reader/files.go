@@ -12,6 +12,14 @@ import (
 // maxFiles bounds how many rotated files are looked for.
 const maxFiles = 10000
 
+// maxGap is how many names may be missing in a row before there are no older
+// files: a rotation renames from the oldest on, so that a name is free between
+// two renames, and the file that had it has the next one.
+const maxGap = 2
+
+// maxScans bounds how often names are gone through while files are rotated.
+const maxScans = 100
+
 // openAll opens the current file and its rotated ones, oldest first. A rotation
 // meanwhile may show a file twice, never hide one: files only get older while
 // we go from new to old.
@@ -22,23 +30,43 @@ func openAll(path string) ([]*os.File, error) {
 // openNewer opens what is newer than known, oldest first; everything where
 // known is nil or not there any more.
 func openNewer(path string, known os.FileInfo) (files []*os.File, err error) {
+	for range maxScans {
+		before, _ := os.Stat(path)
+		if files, err = scan(path, known); err != nil {
+			return nil, err
+		}
+		// One rotation under way moves each file by one name at most, which scan
+		// copes with; one that was completed may have shown a younger file late.
+		after, _ := os.Stat(path)
+		if before == nil && after == nil || before != nil && after != nil && os.SameFile(before, after) {
+			break
+		}
+		closeAll(files)
+		files = nil
+	}
+	return files, nil
+}
+
+func scan(path string, known os.FileInfo) (files []*os.File, err error) {
 	var last os.FileInfo
+	missing := 0
 	for n := range maxFiles {
 		name := path
 		if n > 0 {
 			name += "." + strconv.Itoa(n)
 		}
 		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) && n == 0 {
-			continue // in the middle of a rotation, or not made yet
-		}
 		if errors.Is(err, fs.ErrNotExist) {
-			break
+			if missing++; missing > maxGap {
+				break
+			}
+			continue
 		}
 		if err != nil {
 			closeAll(files)
 			return nil, err
 		}
+		missing = 0
 		fi, err := f.Stat()
 		if err != nil || (known != nil && os.SameFile(fi, known)) {
 			_ = f.Close()
@@ -96,7 +124,7 @@ func tailOffset(f *os.File, n int) (offset int64, found int, err error) {
 	for end > 0 {
 		size := min(end, int64(len(buf)))
 		block := buf[:size]
-		if _, err := f.ReadAt(block, end-size); err != nil && err != io.EOF {
+		if _, err := f.ReadAt(block, end-size); err != nil && !errors.Is(err, io.EOF) {
 			return 0, 0, err
 		}
 		for {
