@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -152,6 +153,11 @@ func (rt router) load(w http.ResponseWriter, r *http.Request) error {
 	}
 	if edge.Before(r, 52) && len(platforms) > 1 {
 		return edge.Invalid("loading several platforms needs API v1.52 or newer")
+	}
+	// The progress goes out while the archive comes in. Otherwise the server reads
+	// on in the body by itself, before the first byte of an answer, and drops that.
+	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
 	}
 	p := stream.NewProgress(w)
 	if q.BoolOr("quiet", false) {
