@@ -65,12 +65,13 @@ func runImport(cmd *cobra.Command, app *cli.App, opt client.ImageImportOptions, 
 	from := client.ImageImportSource{SourceName: source}
 	done := func() {}
 	if !strings.HasPrefix(source, "http://") && !strings.HasPrefix(source, "https://") {
-		content, stop, err := open(app, source)
+		content, shown, err := open(app, source)
 		if err != nil {
 			return err
 		}
-		defer stop()
-		from, done = client.ImageImportSource{SourceName: "-", Source: content}, stop
+		defer content.Close()
+		from, done = client.ImageImportSource{SourceName: "-", Source: content}, shown
+		defer done()
 	}
 	stream, err := api.ImageImport(cmd.Context(), from, ref, opt)
 	done()
@@ -82,10 +83,11 @@ func runImport(cmd *cobra.Command, app *cli.App, opt client.ImageImportOptions, 
 }
 
 // open opens a file, or the input for "-" and "". While it is read a terminal
-// shows how far it is; stop takes that away and closes the file.
-func open(app *cli.App, path string) (content io.Reader, stop func(), err error) {
+// shows how far it is, until shown is called. A daemon may answer while it still
+// reads, so that the content is closed after the answer's end.
+func open(app *cli.App, path string) (content io.ReadCloser, shown func(), err error) {
 	size := int64(0)
-	content, stop = app.In, func() {}
+	content = io.NopCloser(app.In)
 	if path != "" && path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
@@ -103,14 +105,16 @@ func open(app *cli.App, path string) (content io.Reader, stop func(), err error)
 			_ = f.Close()
 			return nil, nil, err
 		}
-		content, stop = f, func() { _ = f.Close() }
+		content = f
 	}
 	if !app.Err.IsTerminal() {
-		return content, stop, nil
+		return content, func() {}, nil
 	}
 	upload := progress.NewUpload(content, size, app.Err, app.Err.Width)
-	closeFile := stop
-	return upload, func() { upload.Stop(); closeFile() }, nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{upload, content}, upload.Stop, nil
 }
 
 func newLoad(app *cli.App) *cobra.Command {
@@ -146,11 +150,12 @@ func runLoad(cmd *cobra.Command, app *cli.App, input, platform string, quiet boo
 	if err != nil {
 		return err
 	}
-	content, stop, err := open(app, input)
+	content, shown, err := open(app, input)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer content.Close()
+	defer shown()
 	var opts []client.ImageLoadOption
 	if quiet || !app.Out.IsTerminal() {
 		opts = append(opts, client.ImageLoadWithQuiet(true))
@@ -159,7 +164,7 @@ func runLoad(cmd *cobra.Command, app *cli.App, input, platform string, quiet boo
 		opts = append(opts, client.ImageLoadWithPlatforms(*p))
 	}
 	stream, err := api.ImageLoad(cmd.Context(), content, opts...)
-	stop()
+	shown()
 	if err != nil {
 		return err
 	}
