@@ -132,8 +132,22 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 	if err != nil {
 		x.Log.Error("cgroup of a running container not found", "container", r.ID, "error", err)
 		g = goneGroup{}
+	} else if p.Exit == nil {
+		x.freezeAsTold(r, g)
 	}
 	e.SetRun(&index.Run{Group: g, Ended: make(chan struct{})})
+}
+
+// freezeAsTold finishes a pause, or takes one back, that the former daemon did
+// not live to record.
+func (x *Restorer) freezeAsTold(r *record.Record, g deps.Group) {
+	do := g.Thaw
+	if r.State.Phase == record.Paused {
+		do = g.Freeze
+	}
+	if err := do(); err != nil {
+		x.Log.Error("cgroup not as its container's state", "container", r.ID, "phase", r.State.Phase, "error", err)
+	}
 }
 
 // place is what the starter of a process told the monitor of its networks.

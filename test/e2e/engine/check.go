@@ -167,6 +167,11 @@ func (c *comparison) process(name string, r container.InspectResponse) {
 	} else if !strings.Contains(string(b), "/"+c.e.Name+"/"+r.ID) {
 		c.fault("%s: process %d is not in its cgroup", name, r.State.Pid)
 	}
+	// Version 1's word; on version 2 there is no such file.
+	frozen, err := os.ReadFile("/sys/fs/cgroup/freezer/" + c.e.Name + "/" + r.ID + "/freezer.state")
+	if err == nil && (strings.TrimSpace(string(frozen)) != "THAWED") != r.State.Paused {
+		c.fault("%s is %s, its cgroup %s", name, r.State.Status, frozen)
+	}
 }
 
 // entries lists a directory; one that is absent is empty.
