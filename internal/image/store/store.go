@@ -182,7 +182,7 @@ func (s *Store) dropStaleLeases(ctx context.Context) error {
 	return nil
 }
 
-// dropUnfinished removes content that an earlier process was still writing.
+// dropUnfinished removes content and layers that an earlier process was still writing.
 func (s *Store) dropUnfinished(ctx context.Context, root string) error {
 	contents := s.meta.ContentStore()
 	all, err := contents.ListStatuses(ctx)
@@ -192,6 +192,12 @@ func (s *Store) dropUnfinished(ctx context.Context, root string) error {
 	for _, st := range all {
 		if err := contents.Abort(ctx, st.Ref); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("image store: unfinished content %s: %w", st.Ref, err)
+		}
+	}
+	// A layer's directory that was made and not recorded stands in the way of the next of its number.
+	if c, ok := s.backend.(snapshots.Cleaner); ok {
+		if err := c.Cleanup(ctx); err != nil {
+			return fmt.Errorf("image store: unfinished layers: %w", err)
 		}
 	}
 	// What was killed while it was being begun is in no list.
