@@ -39,6 +39,9 @@ type chaos struct {
 	e       *engine.Engine
 	killing atomic.Bool
 
+	// remote is an image in a registry, of a layer that nothing else has.
+	remote string
+
 	mu     sync.Mutex
 	images map[string]bool
 	// writers are containers that log and end, by name; the value says whether the client was told that it runs.
@@ -93,6 +96,8 @@ func (a *actor) live(c *chaos) {
 			ok = a.step(c, to, append(append([]string{verb}, args...), "busybox", "sh", "-c", script)...)
 		case container.StateRunning:
 			ok = a.running(c)
+		case container.StatePaused:
+			ok = a.step(c, container.StateRunning, "unpause", a.name)
 		default:
 			switch a.rnd.IntN(3) {
 			case 0:
@@ -105,7 +110,7 @@ func (a *actor) live(c *chaos) {
 }
 
 func (a *actor) running(c *chaos) bool {
-	switch a.rnd.IntN(6) {
+	switch a.rnd.IntN(7) {
 	case 0:
 		return a.step(c, container.StateExited, "stop", "-t", "1", a.name)
 	case 1:
@@ -122,6 +127,8 @@ func (a *actor) running(c *chaos) bool {
 		return ok
 	case 4:
 		return a.step(c, container.StateExited, "kill", a.name)
+	case 5:
+		return a.step(c, container.StatePaused, "pause", a.name)
 	default:
 		return a.step(c, container.StateRunning, "exec", a.name, "sh", "-c", "echo x > /named/x")
 	}
@@ -215,7 +222,13 @@ func TestChaos(t *testing.T) {
 	e.Must("create", "--name", "base", "busybox")
 	e.Must("run", "-d", "--name", "always", "--restart", "always", "busybox", "sh", "-c", "sleep 1; exit 3")
 	e.Must("run", "-d", "--name", "failing", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo try; exit 5")
-	c := &chaos{t: t, e: e, images: map[string]bool{}, writers: map[string]bool{}}
+	e.Must("run", "--name", "noise", "busybox", "dd", "if=/dev/urandom", "of=/noise", "bs=1M", "count=8")
+	remote := engine.Registry(t, t.TempDir()) + "/noise:1"
+	e.Must("commit", "noise", remote)
+	e.Must("push", remote)
+	e.Must("rm", "noise")
+	e.Must("rmi", remote)
+	c := &chaos{t: t, e: e, remote: remote, images: map[string]bool{}, writers: map[string]bool{}}
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	var actors []*actor
 	for i := range 4 {
@@ -229,6 +242,7 @@ func TestChaos(t *testing.T) {
 		}
 		wg.Go(func() { c.write(round) })
 		wg.Go(c.passers)
+		wg.Go(c.puller)
 		wg.Go(func() { c.pictures(round) })
 		time.Sleep(time.Duration(200+rnd.IntN(1500)) * time.Millisecond)
 		c.killing.Store(true)
@@ -297,12 +311,32 @@ func (c *chaos) verify(actors []*actor) {
 	}
 	clear(c.images)
 	c.leftoverVolumes(all)
+	c.pull()
 	if s := all["always"].State; s.Status != container.StateRunning && s.Status != container.StateRestarting {
 		t.Errorf("always is %s", s.Status)
 	}
 	if s := all["failing"].State; s.Status != container.StateExited && s.Status != container.StateRestarting && s.Status != container.StateRunning || s.Status == container.StateExited && s.ExitCode != 5 {
 		t.Errorf("failing is %s, exit code %d", s.Status, s.ExitCode)
 	}
+}
+
+// puller pulls and removes an image.
+func (c *chaos) puller() {
+	for !c.killing.Load() {
+		if c.hoy("pull", c.remote) && !c.killing.Load() {
+			c.hoy("rmi", c.remote)
+		}
+	}
+}
+
+// pull makes the call that was cut off again.
+func (c *chaos) pull() {
+	c.t.Helper()
+	c.e.Must("pull", "-q", c.remote)
+	if out := c.e.Must("run", "--rm", "--network", "none", c.remote, "ls", "/noise"); out != "/noise" {
+		c.t.Errorf("the pulled image: %q", out)
+	}
+	c.e.Must("rmi", c.remote)
 }
 
 // leftoverVolumes finds anonymous volumes whose container has gone: all were removed with -v.
