@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,9 @@ func (e *Engine) mounts() []string {
 
 func (e *Engine) links() []string {
 	links, err := netlink.LinkList()
+	for tries := 0; errors.Is(err, netlink.ErrDumpInterrupted) && tries < 100; tries++ {
+		links, err = netlink.LinkList() // others changed links meanwhile
+	}
 	if err != nil {
 		e.tb.Error(err)
 	}
