@@ -196,7 +196,8 @@ func (s *Store) dropUnfinished(ctx context.Context, root string) error {
 	}
 	// A layer's directory that was made and not recorded stands in the way of the next of its number.
 	if c, ok := s.backend.(snapshots.Cleaner); ok {
-		if err := c.Cleanup(ctx); err != nil {
+		// A new store has no record of layers at all: not found.
+		if err := c.Cleanup(ctx); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("image store: unfinished layers: %w", err)
 		}
 	}
