@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"hoy/test/e2e/engine"
 )
@@ -128,6 +129,20 @@ func TestSaveAndLoadKeepTheID(t *testing.T) {
 	}
 	if got := e.Must("inspect", "-f", "{{.Id}}", "busybox"); got != id {
 		t.Errorf("id after save and load: %s, want %s", got, id)
+	}
+	e.Must("run", "--rm", "busybox", "true")
+}
+
+// TestLoadAtATerminal has progress come back while the archive still goes out.
+func TestLoadAtATerminal(t *testing.T) {
+	e := start(t)
+	path := filepath.Join(t.TempDir(), "saved.tar")
+	e.Must("save", "-o", path, "busybox")
+	e.Must("rmi", "busybox")
+	term := engine.OpenTerminal(t, engine.Bin(t, "hoy"), "-H", e.Host, "load", "-i", path)
+	term.Expect("Loaded image: busybox:latest", 20*time.Second)
+	if code := term.Wait(10 * time.Second); code != 0 {
+		t.Errorf("load ended with %d", code)
 	}
 	e.Must("run", "--rm", "busybox", "true")
 }
