@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 const delay = 200 * time.Millisecond
 
 const fileName = "record.json"
+
+// goneName begins the name of a directory that is being removed.
+const goneName = "gone-"
 
 // Ledger is safe for concurrent use.
 type Ledger struct {
@@ -109,7 +113,13 @@ func syncDir(path string) error {
 // Delete forgets a container. Its directory goes at once, and with it the
 // container; the store's copy follows.
 func (l *Ledger) Delete(id string) error {
-	if err := os.RemoveAll(l.Dir(id)); err != nil {
+	// In one step: a directory that lost its record first would be taken for
+	// one that a power cut tore, and the store's copy would bring it back.
+	aside := filepath.Join(l.root, goneName+id)
+	if err := os.Rename(l.Dir(id), aside); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("remove container directory: %w", err)
+	}
+	if err := os.RemoveAll(aside); err != nil {
 		return fmt.Errorf("remove container directory: %w", err)
 	}
 	l.mu.Lock()
@@ -184,6 +194,12 @@ func (l *Ledger) Load() (map[string]*record.Record, error) {
 	}
 	present := map[string]bool{}
 	for _, d := range dirs {
+		if strings.HasPrefix(d.Name(), goneName) {
+			if err := os.RemoveAll(filepath.Join(l.root, d.Name())); err != nil {
+				return nil, fmt.Errorf("remove container directory: %w", err)
+			}
+			continue
+		}
 		present[d.Name()] = true
 		r, err := l.read(d.Name())
 		if err != nil {
