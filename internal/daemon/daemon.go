@@ -67,6 +67,9 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 	d := &Daemon{cfg: *cfg, args: args}
 	d.log, d.level = newLogger(out, cfg)
 	growTable()
+	if err := refuseChroot(); err != nil {
+		return err
+	}
 	var back undo.Stack
 	defer func() {
 		if failed := back.Run(ctx); failed != nil {
