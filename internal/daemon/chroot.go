@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -23,17 +24,17 @@ func refuseChroot() error {
 		// Never unlocked: this thread's root is about to differ from the others', so it ends with the goroutine.
 		runtime.LockOSThread()
 		result <- func() error {
-			ns, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			ns, err := os.Open("/proc/thread-self/ns/mnt")
 			if err != nil {
 				return fmt.Errorf("open own mount namespace: %w", err)
 			}
-			defer unix.Close(ns)
+			defer ns.Close()
 			// setns demands a thread whose root and working directory are its own.
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return fmt.Errorf("unshare: %w", err)
 			}
 			// Joining a mount namespace, even one's own, leads to its root.
-			if err := unix.Setns(ns, unix.CLONE_NEWNS); err != nil {
+			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
 				return fmt.Errorf("join own mount namespace: %w", err)
 			}
 			real, err := rootMount()
