@@ -121,7 +121,8 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 	if errors.Is(context.Cause(serving), errMonitorGone) {
 		return errMonitorGone
 	}
-	d.log.Info("hoyd stops; containers go on")
+	_, running, paused, _ := d.containers.Counts()
+	d.log.Info("hoyd stops; its containers do not", "running", running, "paused", paused)
 	return err
 }
 
