@@ -189,7 +189,7 @@ func TestTheNetworkNamespaceIsPassed(t *testing.T) {
 	}()
 	f := <-netns
 	if f == nil {
-		t.Skip("needs CLONE_NEWNET")
+		t.Skip("needs root: the thread could not make a network namespace of its own")
 	}
 	defer f.Close()
 	var want unix.Stat_t
@@ -260,7 +260,7 @@ func TestIdleContainersAreCheap(t *testing.T) {
 	pss := func() (kib int) {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", b.Pid()))
 		if err != nil {
-			t.Skip("needs smaps_rollup of the monitor: ", err)
+			t.Skip("needs a kernel that shows the monitor's memory in /proc/PID/smaps_rollup: ", err)
 		}
 		_, after, _ := strings.Cut(string(text), "\nPss:")
 		_, _ = fmt.Sscan(after, &kib)

@@ -107,7 +107,7 @@ func TestCompletionScripts(t *testing.T) {
 func TestBashCompletes(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
-		t.Skip("needs bash")
+		t.Skip("no bash here that could read the script: ", err)
 	}
 	var script, errs bytes.Buffer
 	app := cli.NewApp(strings.NewReader(""), &script, &errs)
