@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/moby/moby/client"
 )
 
 // Confirm asks a question that only "y" or "yes" answers with true. The end of
@@ -21,4 +24,25 @@ func (a *App) Confirm(question string) (bool, error) {
 	}
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes", nil
+}
+
+// Prune is what the prune verbs have in common: unless forced it warns of what
+// goes and asks, then it lets remove do it and says how much room that made.
+func (a *App) Prune(force bool, what string, remove func(api client.APIClient) (freed uint64, err error)) error {
+	if !force {
+		yes, err := a.Confirm("WARNING! This will remove " + what + ".\nAre you sure you want to continue?")
+		if err != nil || !yes {
+			return err
+		}
+	}
+	api, err := a.Client()
+	if err != nil {
+		return err
+	}
+	freed, err := remove(api)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.Out, "Total reclaimed space:", units.HumanSize(float64(freed)))
+	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/containerd/errdefs"
-	"github.com/docker/go-units"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
@@ -112,26 +111,13 @@ func newPrune(app *cli.App) *cobra.Command {
 	filter := listflag.Filter(flags, "", `Provide filter values (e.g. "until=<timestamp>")`)
 	flags.BoolVarP(&force, "force", "f", false, "Do not prompt for confirmation")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		what := "dangling images"
+		what := "all dangling images"
 		if all {
-			what = "images without at least one container associated to them"
+			what = "all images without at least one container associated to them"
 		}
-		if !force {
-			yes, err := app.Confirm("WARNING! This will remove all " + what + ".\nAre you sure you want to continue?")
-			if err != nil || !yes {
-				return err
-			}
-		}
-		api, err := app.Client()
-		if err != nil {
-			return err
-		}
-		reclaimed, err := Prune(cmd, app, api, all, filter.Filters())
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(app.Out, "Total reclaimed space:", units.HumanSize(float64(reclaimed)))
-		return nil
+		return app.Prune(force, what, func(api client.APIClient) (uint64, error) {
+			return Prune(cmd, app, api, all, filter.Filters())
+		})
 	}
 	return cmd
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
-	"github.com/fvbommel/sortorder"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
@@ -71,7 +70,7 @@ func newList(app *cli.App) *cobra.Command {
 		if layout == "" && !quiet {
 			layout = app.Settings().NetworksFmt
 		}
-		slices.SortStableFunc(list.Items, func(a, b network.Summary) int { return natural(a.Name, b.Name) })
+		slices.SortStableFunc(list.Items, func(a, b network.Summary) int { return format.CompareNames(a.Name, b.Name) })
 		var rows []format.Row
 		for i := range list.Items {
 			rows = append(rows, row(&list.Items[i].Network, full))
@@ -83,16 +82,6 @@ func newList(app *cli.App) *cobra.Command {
 		return listTable.Write(app.Out, format.Options{Format: layout, Quiet: listflag.Quiet(quiet, layout), Width: width, Warnings: app.Err}, rows)
 	}
 	return cmd
-}
-
-func natural(a, b string) int {
-	switch {
-	case sortorder.NaturalLess(a, b):
-		return -1
-	case sortorder.NaturalLess(b, a):
-		return 1
-	}
-	return 0
 }
 
 func row(n *network.Network, full bool) format.Row {

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
-	"github.com/fvbommel/sortorder"
 	"github.com/moby/moby/api/types/volume"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
@@ -121,7 +120,7 @@ func newList(app *cli.App) *cobra.Command {
 		if layout == "" && !quiet {
 			layout = app.Settings().VolumesFormat
 		}
-		slices.SortFunc(list.Items, func(a, b volume.Volume) int { return natural(a.Name, b.Name) })
+		slices.SortFunc(list.Items, func(a, b volume.Volume) int { return format.CompareNames(a.Name, b.Name) })
 		var rows []format.Row
 		for i := range list.Items {
 			rows = append(rows, row(&list.Items[i]))
@@ -129,17 +128,6 @@ func newList(app *cli.App) *cobra.Command {
 		return listTable.Write(app.Out, format.Options{Format: layout, Quiet: listflag.Quiet(quiet, layout), Width: app.Out.Width(), Warnings: app.Err}, rows)
 	}
 	return cmd
-}
-
-// natural orders numbers in names by value.
-func natural(a, b string) int {
-	switch {
-	case sortorder.NaturalLess(a, b):
-		return -1
-	case sortorder.NaturalLess(b, a):
-		return 1
-	}
-	return 0
 }
 
 func row(v *volume.Volume) format.Row {
@@ -235,22 +223,9 @@ func newPrune(app *cli.App) *cobra.Command {
 		if all {
 			what = "all local volumes"
 		}
-		if !force {
-			yes, err := app.Confirm("WARNING! This will remove " + what + " not used by at least one container.\nAre you sure you want to continue?")
-			if err != nil || !yes {
-				return err
-			}
-		}
-		api, err := app.Client()
-		if err != nil {
-			return err
-		}
-		reclaimed, err := Prune(cmd, app, api, all, filter.Filters())
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(app.Out, "Total reclaimed space:", units.HumanSize(float64(reclaimed)))
-		return nil
+		return app.Prune(force, what+" not used by at least one container", func(api client.APIClient) (uint64, error) {
+			return Prune(cmd, app, api, all, filter.Filters())
+		})
 	}
 	return cmd
 }

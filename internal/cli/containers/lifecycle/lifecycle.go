@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/containerd/errdefs"
-	"github.com/docker/go-units"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
@@ -254,8 +253,6 @@ func NewRename(app *cli.App) *cobra.Command {
 	}
 }
 
-const pruneWarning = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?"
-
 // NewPrune returns `container prune`.
 func NewPrune(app *cli.App) *cobra.Command {
 	var force bool
@@ -269,28 +266,20 @@ func NewPrune(app *cli.App) *cobra.Command {
 	filter := listflag.Filter(cmd.Flags(), "", `Provide filter values (e.g. "until=<timestamp>")`)
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "Do not prompt for confirmation")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if !force {
-			if yes, err := app.Confirm(pruneWarning); err != nil || !yes {
-				return err
+		return app.Prune(force, "all stopped containers", func(api client.APIClient) (uint64, error) {
+			pruned, err := api.ContainerPrune(cmd.Context(), client.ContainerPruneOptions{Filters: filter.Filters()})
+			if err != nil {
+				return 0, err
 			}
-		}
-		api, err := app.Client()
-		if err != nil {
-			return err
-		}
-		pruned, err := api.ContainerPrune(cmd.Context(), client.ContainerPruneOptions{Filters: filter.Filters()})
-		if err != nil {
-			return err
-		}
-		if len(pruned.Report.ContainersDeleted) > 0 {
-			fmt.Fprintln(app.Out, "Deleted Containers:")
-			for _, id := range pruned.Report.ContainersDeleted {
-				fmt.Fprintln(app.Out, id)
+			if len(pruned.Report.ContainersDeleted) > 0 {
+				fmt.Fprintln(app.Out, "Deleted Containers:")
+				for _, id := range pruned.Report.ContainersDeleted {
+					fmt.Fprintln(app.Out, id)
+				}
+				fmt.Fprintln(app.Out)
 			}
-			fmt.Fprintln(app.Out)
-		}
-		fmt.Fprintln(app.Out, "Total reclaimed space:", units.HumanSize(float64(pruned.Report.SpaceReclaimed)))
-		return nil
+			return pruned.Report.SpaceReclaimed, nil
+		})
 	}
 	return cmd
 }
