@@ -43,7 +43,7 @@ bench: build ## hoy beside Docker and podman; installs them
 	@scripts/packages bench
 	@bench/run
 
-fuzz: ## each fuzz test for a minute
+fuzz: ## each fuzz test for a minute, two at a time
 	@scripts/fuzz
 
 clean: ## what the build left
