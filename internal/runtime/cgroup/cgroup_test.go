@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -172,5 +173,40 @@ func BenchmarkCreate(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
+	}
+}
+
+func TestForPath(t *testing.T) {
+	m, parent := testManager(t)
+	_ = m
+	for _, name := range []string{parent + "/deep/place", strings.TrimPrefix(parent, "/") + "-relative", ""} {
+		id := strings.TrimPrefix(parent, "/") + "-id"
+		p, err := ForPath(name, id, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Exists() {
+			t.Errorf("%q exists before it is made", name)
+		}
+		if err := p.Make(&specs.LinuxResources{Devices: dockerRules(), Pids: &specs.LinuxPids{Limit: ptr(int64(7))}}); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		if !p.Exists() {
+			t.Errorf("%q does not exist", name)
+		}
+		if want := cmp.Or(name, id); !strings.HasSuffix(p.Path(), want) {
+			t.Errorf("path of %q is %q", name, p.Path())
+		}
+		if err := p.Remove(); err != nil || p.Exists() {
+			t.Errorf("%q: removed with %v", name, err)
+		}
+	}
+	for _, dir := range m.(*groups).roots {
+		_ = os.Remove(filepath.Join(dir, "deep"))
+	}
+	for _, bad := range [][2]string{{"/", "x"}, {"../..", "x"}, {"a\x00b", "x"}, {"", "a/b"}, {"", ".."}} {
+		if p, err := ForPath(bad[0], bad[1], false); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%q: %v, %v", bad, p, err)
+		}
 	}
 }

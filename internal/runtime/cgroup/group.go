@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -137,40 +136,42 @@ func (g *group) killOnce() (int, error) {
 			return len(pids), err
 		}
 	}
-	for _, pid := range pids {
-		if err := g.killPid(pid); err != nil {
-			return 0, err
-		}
+	if err := g.signalAll(pids); err != nil {
+		return 0, err
 	}
 	return len(pids), g.Thaw()
 }
 
-// killPid kills pid if it still is in the group: the number may have gone to
-// another process since it was read, so it is held by a pidfd and looked at again.
-func (g *group) killPid(pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return nil // gone
+// signalAll kills those of pids that still are in the group. A number may have
+// gone to another process since it was read, so processes are held by pidfds,
+// and only those whose number is in the group after that are signalled.
+func (g *group) signalAll(pids []int) error {
+	held := map[int]int{}
+	defer func() {
+		for _, fd := range held {
+			_ = unix.Close(fd)
+		}
+	}()
+	for _, pid := range pids {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			held[pid] = fd
+		}
 	}
-	defer func() { _ = unix.Close(fd) }()
-	in, err := cgroups.ParseCgroupFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
-	if err != nil {
-		return nil // gone
+	now, err := g.Pids()
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cgroup %s: %w", g.name, err)
 	}
-	name := in["devices"]
-	if g.unified {
-		name = in[""]
-	}
-	if name != g.name && !hasPrefix(name, g.name+"/") {
-		return nil
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("kill %d: %w", pid, err)
+	for _, pid := range now {
+		fd, ok := held[pid]
+		if !ok {
+			continue
+		}
+		if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("kill %d: %w", pid, err)
+		}
 	}
 	return nil
 }
-
-func hasPrefix(s, prefix string) bool { return len(s) >= len(prefix) && s[:len(prefix)] == prefix }
 
 func (g *group) Remove() error {
 	if err := g.mgr.Destroy(); err != nil {
