@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -65,6 +66,15 @@ func startError(err error) *StartError {
 	default:
 		return &StartError{Step: fault.Step, Err: fault.Errno}
 	}
+}
+
+// Started reads from a connection to Launch.Start, to the end: the error is
+// nil where the process has become its command, and a *StartError otherwise.
+func Started(conn io.Reader, faults *program.Faults) error {
+	if err := faults.Read(conn); err != nil {
+		return startError(err)
+	}
+	return nil
 }
 
 // lookReason is why a command was not found, as Go's own look-up would say it.

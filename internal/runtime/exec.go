@@ -30,6 +30,7 @@ func StartExec(e *Exec) (*Process, error) {
 		Input: compile.Input{
 			Spec: withProcess(&specs.Spec{Process: e.Process}, e.ConsoleSize, t.inherited),
 			Root: int(t.root.Fd()), Seccomp: e.Seccomp, Stdio: stdio(e.Stdio),
+			KeepFDs: e.KeepFDs, NoKeyring: e.NoKeyring,
 		},
 		PidFD: int(t.pidfd.Fd()), Join: t.join, UIDMappings: t.uidMap,
 	}
@@ -47,7 +48,7 @@ func StartExec(e *Exec) (*Process, error) {
 		return nil, fail("read specification", err)
 	}
 	defer res.Program.Close()
-	return launch(res, &t.joins, new(specs.Linux))
+	return launch(res, &t.joins, new(specs.Linux), nil)
 }
 
 // target is the container's first process, held so that its number cannot

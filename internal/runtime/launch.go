@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"hoy/internal/runtime/program"
 	"hoy/internal/runtime/rootfs"
 )
 
@@ -51,6 +52,23 @@ type Launch struct {
 	NetNS *os.File `json:"-"`
 	// Stdio is what the process gets as 0, 1 and 2 where it has no terminal.
 	Stdio [3]*os.File `json:"-"`
+	// KeepFDs is how many of the caller's descriptors from 3 up the command
+	// inherits; all others close.
+	KeepFDs int `json:"-"`
+
+	// BeforePivot, where not nil, is called with the process's pid when its
+	// namespaces and mounts are there and the host's tree is still to be seen in
+	// its mount namespace, with the root file system at Spec.Root.Path: for hooks,
+	// which are its business. An error ends the start.
+	BeforePivot func(pid int) error `json:"-"`
+	// Start, where not nil, is a listening unix socket. Start returns when the
+	// process is ready but for its last steps, and it goes on when somebody
+	// connects there. See Process.Faults.
+	Start *os.File `json:"-"`
+	// NoPivot covers the host's mounts with the root file system instead of
+	// detaching them; NoKeyring leaves the process in the caller's session keyring.
+	NoPivot   bool `json:"-"`
+	NoKeyring bool `json:"-"`
 }
 
 // Exec is everything that a further process in a running container needs.
@@ -74,6 +92,9 @@ type Exec struct {
 	ConsoleSize specs.Box `json:"consoleSize,omitempty"`
 
 	Stdio [3]*os.File `json:"-"`
+	// KeepFDs and NoKeyring as in Launch.
+	KeepFDs   int  `json:"-"`
+	NoKeyring bool `json:"-"`
 }
 
 // Process is a started child of the calling process. The caller reaps it
@@ -85,6 +106,9 @@ type Process struct {
 	PidFD *os.File
 	// Console is the terminal's master side; nil where there is none.
 	Console *os.File
+	// Faults is what reads the word of a process that waits at Launch.Start: who
+	// connects there gives both to Started.
+	Faults *program.Faults
 	// Warnings say what was asked for and could not be had on this machine,
 	// and what was done instead.
 	Warnings []string

@@ -45,7 +45,11 @@ func TestPlan(t *testing.T) {
 	user.Spec.Linux.Namespaces = append(user.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	user.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 100000, Size: 65536}}
 	user.Spec.Linux.GIDMappings = user.Spec.Linux.UIDMappings
-	for name, l := range map[string]*Launch{"full": planned(), "userns": user} {
+	held := planned()
+	held.Spec.Root.Path, held.Start, held.KeepFDs, held.NoKeyring = "/bundle/root", os.NewFile(uintptr(1<<30), "start"), 2, true
+	held.BeforePivot = func(int) error { return nil }
+	held.Rootfs, held.Reaper = nil, ""
+	for name, l := range map[string]*Launch{"full": planned(), "userns": user, "held": held} {
 		got, err := Plan(l)
 		must(t, err)
 		file := filepath.Join("testdata", name+".golden")

@@ -45,7 +45,7 @@ func Start(l *Launch) (*Process, error) {
 		return nil, fail("join namespaces", err)
 	}
 	defer joins.close()
-	return launch(res, joins, in.Spec.Linux)
+	return launch(res, joins, in.Spec.Linux, l.BeforePivot)
 }
 
 // Plan is the program of a start as text. Nothing is touched; a user's name is
@@ -59,6 +59,7 @@ func Plan(l *Launch) (string, error) {
 		User: specUser(l.Spec.Process.User), Cgroups: compile.Cgroups{Tasks: taskLists(l.CgroupProcs)},
 		Stdio: stdio(l.Stdio), CanRaise: true, Own: become.Capabilities{Permitted: ^uint64(0), Bounding: ^uint64(0)},
 	}
+	held(&in, l)
 	res, err := compile.Start(in, true)
 	if err != nil {
 		return "", fail("read specification", err)
@@ -71,6 +72,20 @@ func Plan(l *Launch) (string, error) {
 		head += fmt.Sprintf("user: %q, looked up in the root file system\n", l.User)
 	}
 	return head + res.Program.String(), nil
+}
+
+// held puts in what concerns a start in two halves.
+func held(in *compile.Input, l *Launch) {
+	in.KeepFDs, in.NoPivot, in.NoKeyring = l.KeepFDs, l.NoPivot, l.NoKeyring
+	if l.Start != nil {
+		in.Start = int(l.Start.Fd())
+	}
+	if l.BeforePivot != nil {
+		in.Pause = true
+		if l.Spec.Root != nil {
+			in.RootAt = l.Spec.Root.Path
+		}
+	}
 }
 
 func joined(l *Launch) uint64 {
@@ -96,6 +111,7 @@ func launchInput(l *Launch, root *os.File) (compile.Input, error) {
 	in := compile.Input{
 		Spec: withProcess(l.Spec, l.ConsoleSize, newInherited()), Joined: joined(l), Root: int(root.Fd()), Seccomp: l.Seccomp, Reaper: l.Reaper, Stdio: stdio(l.Stdio),
 	}
+	held(&in, l)
 	var err error
 	if in.User, err = who(root, l.User, l.Groups, l.Spec.Process.User); err != nil {
 		return in, fail("prepare process", err)
@@ -261,7 +277,7 @@ func rootOwner(l *specs.Linux) (uid, gid int) {
 }
 
 // launch runs a compiled program to its end.
-func launch(res *compile.Result, joins *joins, lin *specs.Linux) (*Process, error) {
+func launch(res *compile.Result, joins *joins, lin *specs.Linux, hooks func(pid int) error) (*Process, error) {
 	p := res.Program
 	if err := p.Prepare(); err != nil {
 		return nil, startError(err)
@@ -280,10 +296,21 @@ func launch(res *compile.Result, joins *joins, lin *specs.Linux) (*Process, erro
 			return nil, fail("map ids", err)
 		}
 	}
+	if hooks != nil {
+		if err := child.Paused(); err != nil {
+			return nil, startError(err)
+		}
+		if err := hooks(child.Pid); err != nil {
+			child.Kill()
+			return nil, fail("run hooks", err)
+		}
+		// A child that is gone shows at the next read.
+		_ = child.Continue()
+	}
 	if err := child.Exec(); err != nil {
 		return nil, startError(err)
 	}
-	started := &Process{Pid: child.Pid, PidFD: os.NewFile(uintptr(child.PidFD), "pidfd"), Warnings: res.Warnings}
+	started := &Process{Pid: child.Pid, PidFD: os.NewFile(uintptr(child.PidFD), "pidfd"), Warnings: res.Warnings, Faults: p.Faults()}
 	if res.HasConsole {
 		started.Console = os.NewFile(uintptr(p.Take(res.Console)), "console")
 	}

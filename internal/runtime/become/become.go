@@ -26,6 +26,10 @@ type Becoming struct {
 	// whether it may go above them.
 	Limits   func(resource int) uint64
 	CanRaise bool
+	// KeepFDs is how many descriptors from 3 up the command inherits.
+	KeepFDs int
+	// Hold, where not nil, adds the calls that wait for the command's time to come.
+	Hold func()
 	// Warn takes what could not be had.
 	Warn func(format string, args ...any)
 

@@ -160,7 +160,11 @@ func (b *Becoming) restrict(sets capSets) {
 	b.Step("restrict", "")
 	b.Signals()
 	b.Call(unix.SYS_RT_SIGPROCMASK, program.Flag(unix.SIG_SETMASK, "SIG_SETMASK"), program.Mem(new(uint64), "[]"), program.Num(0), program.Num(8))
-	b.Call(unix.SYS_CLOSE_RANGE, program.Num(3), program.Flag(uint32(0xffffffff), "~0"), program.Flag(unix.CLOSE_RANGE_CLOEXEC, "CLOEXEC"))
+	if b.Hold != nil {
+		b.Hold()
+		b.Step("restrict", "")
+	}
+	b.Call(unix.SYS_CLOSE_RANGE, program.Num(3+b.KeepFDs), program.Flag(uint32(0xffffffff), "~0"), program.Flag(unix.CLOSE_RANGE_CLOEXEC, "CLOEXEC"))
 	drop := func() {
 		b.Step("drop privileges", "")
 		b.capset(sets.effective, sets.permitted, sets.inheritable)

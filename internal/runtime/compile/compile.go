@@ -39,6 +39,19 @@ type Input struct {
 	CanRaise bool
 	// Own are the capabilities that the calling process can give.
 	Own become.Capabilities
+	// KeepFDs is how many descriptors from 3 up the command inherits.
+	KeepFDs int
+	// Start, where above 0, is a listening socket: the process waits there for
+	// somebody to connect, before it becomes its command.
+	Start int
+	// Pause makes the process wait before it leaves the host's mounts, with its
+	// own in their places; the root file system is then at RootAt on the host's
+	// tree, as well as under the host's "/" from where it is entered. Hooks run then.
+	Pause  bool
+	RootAt string
+	// NoPivot moves the root file system over "/" where the host's root, such as
+	// an initramfs, cannot be pivoted from. NoKeyring leaves the session keyring.
+	NoPivot, NoKeyring bool
 }
 
 // Cgroups are the control groups that the process begins in.
@@ -95,7 +108,7 @@ func Start(in Input, text bool) (*Result, error) {
 	b := newBuilder(in, text)
 	steps := []func(*builder) error{
 		(*builder).check, checkDevices, (*builder).namespaces, (*builder).cgroups, (*builder).prepareMounts, prepareMask, prepareTerminal, prepareStdio,
-		(*builder).enter, (*builder).placeMounts, sysctls, console, hidePaths, (*builder).leaveHost,
+		(*builder).enter, (*builder).placeMounts, sysctls, console, hidePaths, pause, (*builder).leaveHost,
 		stdio, hostname, (*builder).workdir, (*builder).readonlyRoot, (*builder).become,
 	}
 	for _, step := range steps {
@@ -132,7 +145,7 @@ func (b *builder) check() error {
 	switch {
 	case b.proc == nil || len(b.proc.Args) == 0:
 		return fmt.Errorf("no command specified")
-	case b.spec.Hooks != nil && hooks(b.spec.Hooks) > 0:
+	case !b.in.Pause && b.spec.Hooks != nil && hooks(b.spec.Hooks) > 0:
 		return fmt.Errorf("OCI hooks are not supported by the built-in runtime; choose another with --runtime")
 	case b.proc.SelinuxLabel != "" || b.lin.MountLabel != "":
 		return fmt.Errorf("SELinux labels are not supported by the built-in runtime; choose another with --runtime")

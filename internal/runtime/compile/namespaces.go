@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strings"
@@ -144,7 +145,7 @@ func (b *builder) enter() error {
 	b.Step("enter root file system", "")
 	b.oldRoot = b.FD("host")
 	b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/"), program.Flag(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY")).Into(b.oldRoot)
-	b.Move(program.R(b.root), program.CWD(), "/")
+	b.Move(program.R(b.root), program.CWD(), cmp.Or(b.in.RootAt, "/"))
 	b.Call(unix.SYS_FCHDIR, program.R(b.root))
 	b.Call(unix.SYS_CHROOT, program.Str("."))
 	return nil
@@ -159,7 +160,9 @@ func begin(b *builder, ready beginning) {
 	b.Call(unix.SYS_UMASK, program.Num(0))
 	// The caller's session keyring stays the caller's. A machine without
 	// keyrings, or out of quota, has nothing to share either.
-	b.Call(unix.SYS_KEYCTL, program.Flag(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), program.Num(0)).Tolerate()
+	if !b.in.NoKeyring {
+		b.Call(unix.SYS_KEYCTL, program.Flag(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), program.Num(0)).Tolerate()
+	}
 	joinTasks(b, ready.tasks)
 	if b.proc.OOMScoreAdj != nil {
 		value := fmt.Sprint(*b.proc.OOMScoreAdj)
@@ -184,6 +187,23 @@ func becomeRoot(b *builder) {
 
 // leaveHost lets go of the host's mounts.
 func (b *builder) leaveHost() error {
+	if b.in.NoPivot {
+		b.coverHost()
+	} else {
+		b.pivot()
+	}
+	flags, ok := mountop.Propagations[b.lin.RootfsPropagation]
+	switch {
+	case b.lin.RootfsPropagation == "":
+	case !ok:
+		return fmt.Errorf("unknown root file system propagation %q", b.lin.RootfsPropagation)
+	case flags&(unix.MS_SHARED|unix.MS_UNBINDABLE) != 0:
+		b.Call(unix.SYS_MOUNT, program.Num(0), program.Str("/"), program.Num(0), program.Flag(flags, strings.ToUpper(b.lin.RootfsPropagation)), program.Num(0))
+	}
+	return nil
+}
+
+func (b *builder) pivot() {
 	b.Step("pivot to root file system", "")
 	b.Call(unix.SYS_FCHDIR, program.R(b.oldRoot))
 	b.Call(unix.SYS_CHROOT, program.Str("."))
@@ -193,13 +213,26 @@ func (b *builder) leaveHost() error {
 	b.Call(unix.SYS_FCHDIR, program.R(b.oldRoot))
 	b.Call(unix.SYS_UMOUNT2, program.Str("."), program.Flag(unix.MNT_DETACH, "MNT_DETACH"))
 	b.Call(unix.SYS_CHDIR, program.Str("/"))
-	flags, ok := mountop.Propagations[b.lin.RootfsPropagation]
-	switch {
-	case b.lin.RootfsPropagation == "":
-	case !ok:
-		return fmt.Errorf("unknown root file system propagation %q", b.lin.RootfsPropagation)
-	case flags&(unix.MS_SHARED|unix.MS_UNBINDABLE) != 0:
-		b.Call(unix.SYS_MOUNT, program.Num(0), program.Str("/"), program.Num(0), program.Flag(flags, strings.ToUpper(b.lin.RootfsPropagation)), program.Num(0))
+}
+
+// coverHost leaves the host's mounts below the container's root: what is under
+// a root that nothing can be pivoted from, as in an initramfs, cannot go.
+func (b *builder) coverHost() {
+	b.Step("move root file system over the host's", "")
+	if b.in.RootAt != "" {
+		b.Call(unix.SYS_FCHDIR, program.R(b.oldRoot))
+		b.Call(unix.SYS_CHROOT, program.Str("."))
+		b.Move(program.R(b.root), program.CWD(), "/")
+	}
+	b.Call(unix.SYS_FCHDIR, program.R(b.root))
+	b.Call(unix.SYS_CHROOT, program.Str("."))
+}
+
+// pause is where hooks run, with everything in its place.
+func pause(b *builder) error {
+	if b.in.Pause {
+		b.Step("wait for hooks", "")
+		b.Pause()
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strings"
@@ -39,7 +40,9 @@ func attachMask(b *builder) {
 		return
 	}
 	b.Step("prepare masks", "")
-	b.Move(program.R(b.mask), program.CWD(), "/dev")
+	// Where the host's tree is still to be seen by hooks, the masks lie under the
+	// root file system.
+	b.Move(program.R(b.mask), program.CWD(), cmp.Or(b.in.RootAt, "/dev"))
 }
 
 // hidePaths masks the masked paths and makes the read-only ones read-only.

@@ -45,11 +45,22 @@ func (b *builder) args() []string {
 	return append([]string{ReaperPath, "--"}, b.proc.Args...)
 }
 
+// hold makes the process, which is ready but for its last steps, wait for
+// somebody to connect; a filter may well forbid to wait, so it is not loaded yet.
+func (b *builder) hold() {
+	b.Step("wait for start", "")
+	b.AwaitStart(b.Given("start", uintptr(b.in.Start)), 3+b.in.KeepFDs)
+}
+
 // become ends the program: the process becomes its command.
 func (b *builder) become() error {
 	last := become.Becoming{
 		Program: b.Program, Process: b.proc, Args: b.args(), User: b.in.User, Seccomp: b.in.Seccomp,
 		Own: b.in.Own, UserNS: b.userns, Limits: b.in.Limits, CanRaise: b.in.CanRaise, Warn: b.warn,
+		KeepFDs: b.in.KeepFDs,
+	}
+	if b.in.Start > 0 {
+		last.Hold = b.hold
 	}
 	return last.Compile()
 }

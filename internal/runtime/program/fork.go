@@ -60,6 +60,8 @@ func run(ops []op, pc int, regs []uintptr, sock uintptr) {
 			}
 		case kindSignals:
 			defaults()
+		case kindClose:
+			e = closeOthers(o, regs)
 		}
 		next, ok := o.next(pc, e)
 		if !ok {

@@ -7,7 +7,8 @@ import (
 )
 
 var names = map[uintptr]string{
-	unix.SYS_CAPSET: "capset", unix.SYS_CHDIR: "chdir", unix.SYS_CHROOT: "chroot", unix.SYS_CLOSE: "close",
+	unix.SYS_ACCEPT4: "accept4",
+	unix.SYS_CAPSET:  "capset", unix.SYS_CHDIR: "chdir", unix.SYS_CHROOT: "chroot", unix.SYS_CLOSE: "close",
 	unix.SYS_CLOSE_RANGE: "close_range", unix.SYS_DUP3: "dup3", unix.SYS_EXECVE: "execve",
 	unix.SYS_FACCESSAT: "faccessat", unix.SYS_FCHDIR: "fchdir", unix.SYS_FCHMODAT: "fchmodat",
 	unix.SYS_FCHOWN: "fchown", unix.SYS_FCHOWNAT: "fchownat", unix.SYS_FCNTL: "fcntl",

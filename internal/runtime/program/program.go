@@ -30,6 +30,7 @@ const (
 	kindFail
 	kindCheck
 	kindSignals
+	kindClose // all descriptors from nr up but those in args
 )
 
 // maxErrs is how many errnos one call can tolerate by name.
@@ -82,6 +83,8 @@ type Program struct {
 	keep   []unsafe.Pointer
 	parent Reg
 	child  Reg
+	alone  bool // the child has closed the caller's end
+	waits  int  // the first instruction after AwaitStart's message
 }
 
 // New returns an empty program. With text it also writes down each instruction

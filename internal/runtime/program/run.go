@@ -194,46 +194,10 @@ func (p *Program) Start(flags uint64, cgroup int) (*Child, error) {
 	return &Child{Pid: int(pid), PidFD: int(p.pidfd), p: p, sock: pair[0]}, nil
 }
 
-// Wait makes the child wait for Continue, or end where the caller has gone.
-func (p *Program) Wait() {
-	buf := new(uint64)
-	// The child's copy of the caller's end would keep the pair open.
-	p.Call(unix.SYS_CLOSE, R(p.parent))
-	p.Call(unix.SYS_READ, R(p.child), Mem(buf, "go"), Num(1))
-	p.Check("go == 1", buf, 0xff, 1, unix.ECHILD)
-}
-
 // Continue lets a waiting child go on.
 func (c *Child) Continue() error {
 	_, err := unix.Write(c.sock, []byte{1})
 	return err
-}
-
-// Exec waits until the child has become its command. The error is a *Fault
-// where it could not; the child is then gone and reaped.
-func (c *Child) Exec() error {
-	defer func() { _ = unix.Close(c.sock) }()
-	var msg [8]byte
-	n := 0
-	for n < len(msg) {
-		m, err := unix.Read(c.sock, msg[n:])
-		if err == unix.EINTR {
-			continue
-		}
-		if m <= 0 {
-			break
-		}
-		n += m
-	}
-	if n == 0 {
-		return nil
-	}
-	c.reap()
-	at := *(*[2]int32)(unsafe.Pointer(&msg))
-	if n < len(msg) || at[0] < 0 || int(at[0]) >= len(c.p.ops) {
-		return fmt.Errorf("start: the child answered with %d bytes", n)
-	}
-	return c.p.fault(int(at[0]), unix.Errno(at[1]))
 }
 
 // Kill ends a child that has not become its command, and reaps it.
