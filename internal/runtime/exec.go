@@ -3,8 +3,8 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/compile"
+	"hoy/internal/runtime/namespace"
 )
 
 // StartExec starts a further process in a running container. It returns when
@@ -32,7 +33,7 @@ func StartExec(e *Exec) (*Process, error) {
 			Root: int(t.root.Fd()), Seccomp: e.Seccomp, Stdio: stdio(e.Stdio),
 			KeepFDs: e.KeepFDs, NoKeyring: e.NoKeyring,
 		},
-		PidFD: int(t.pidfd.Fd()), Join: t.join, UIDMappings: t.uidMap,
+		PidFD: int(t.pidfd.Fd()), Join: t.join, Chroot: t.joins.kinds&unix.CLONE_NEWNS == 0, UIDMappings: t.uidMap,
 	}
 	if in.User, err = who(t.root, e.User, e.Groups, e.Process.User); err != nil {
 		return nil, fail("prepare process", err)
@@ -77,20 +78,18 @@ func openTarget(e *Exec) (*target, error) {
 	}
 	t := &target{pidfd: os.NewFile(uintptr(fd), "pidfd")}
 	for _, typ := range e.Namespaces {
-		flag, ok := compile.CloneFlags[typ]
-		if !ok {
+		if _, ok := namespace.Flags[typ]; !ok {
 			t.close()
 			return nil, fmt.Errorf("namespace type %q is not supported", typ)
 		}
-		t.join |= flag
 	}
-	if t.join&unix.CLONE_NEWNS == 0 {
+	kinds, err := foreign(e.Target)
+	if err != nil {
 		t.close()
-		return nil, errors.New("the container has no mount namespace of its own")
+		return nil, err
 	}
-	// A thread among others cannot change its user namespace: the child does.
-	t.joins.target, t.joins.kinds = t.pidfd, t.join&^unix.CLONE_NEWUSER
-	t.join &= unix.CLONE_NEWUSER
+	// A thread among others cannot change its user or time namespace: the child does.
+	t.joins.target, t.joins.kinds, t.join = t.pidfd, kinds&^namespace.Single, kinds&namespace.Single
 	if err := t.read(e.Target); err != nil {
 		t.close()
 		return nil, err
@@ -135,18 +134,32 @@ func (t *target) read(pid int) error {
 	return nil
 }
 
+// foreign are the kinds of namespaces in which pid is and the caller is not.
+func foreign(pid int) (uint64, error) {
+	var kinds uint64
+	for kind, name := range namespace.Files {
+		own, err := os.Readlink("/proc/self/ns/" + name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // this kernel has none of the kind
+		}
+		if err != nil {
+			return 0, err
+		}
+		other, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, name))
+		if err != nil {
+			return 0, fmt.Errorf("pid %d: %w", pid, err)
+		}
+		if own != other {
+			kinds |= kind
+		}
+	}
+	return kinds, nil
+}
+
 func readMap(file string) ([]specs.LinuxIDMapping, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	var maps []specs.LinuxIDMapping
-	for line := range strings.Lines(string(data)) {
-		var m specs.LinuxIDMapping
-		if _, err := fmt.Sscan(line, &m.ContainerID, &m.HostID, &m.Size); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		maps = append(maps, m)
-	}
-	return slices.Clip(maps), nil
+	return parseMap(string(data))
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/compile"
+	"hoy/internal/runtime/namespace"
 )
 
 // Hook is a program of the host's that runs in a container's namespaces while
@@ -35,9 +36,9 @@ func StartHook(h *Hook) (*Process, error) {
 	defer pidfd.Close()
 	var kinds uint64
 	for _, typ := range h.Namespaces {
-		kinds |= compile.CloneFlags[typ]
+		kinds |= namespace.Flags[typ]
 	}
-	in := compile.HookInput{Path: h.Path, Args: h.Args, Env: h.Env, PidFD: fd, Join: kinds & unix.CLONE_NEWUSER}
+	in := compile.HookInput{Path: h.Path, Args: h.Args, Env: h.Env, PidFD: fd, Join: kinds & namespace.Single}
 	for i, f := range h.Stdio {
 		in.Stdio[i] = int(f.Fd())
 	}
@@ -46,6 +47,6 @@ func StartHook(h *Hook) (*Process, error) {
 		return nil, fail("read specification", err)
 	}
 	defer res.Program.Close()
-	j := &joins{target: pidfd, kinds: kinds &^ unix.CLONE_NEWUSER}
+	j := &joins{target: pidfd, kinds: kinds &^ namespace.Single}
 	return launch(res, j, new(specs.Linux), nil)
 }

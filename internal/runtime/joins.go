@@ -1,7 +1,9 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 
@@ -9,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/compile"
+	"hoy/internal/runtime/namespace"
 	"hoy/internal/runtime/program"
 )
 
@@ -30,6 +33,10 @@ type joins struct {
 	// namespaces in kinds with it, and has no way back.
 	target *os.File
 	kinds  uint64
+	// user and time are for the child: a thread among others cannot enter them.
+	user, time *os.File
+	// shared are the kinds that a path of the caller's own namespace was given for.
+	shared uint64
 }
 
 func (j *joins) close() {
@@ -38,19 +45,72 @@ func (j *joins) close() {
 			_ = n.file.Close()
 		}
 	}
+	for _, f := range []*os.File{j.user, j.time} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
 }
 
-func (j *joins) add(kind uint64, name, path string) error {
+// fill tells the compiler of what is left to the child.
+func (j *joins) fill(in *compile.Input) {
+	in.Shared, in.UserNS, in.TimeNS = j.shared, -1, -1
+	if j.user != nil {
+		in.UserNS = int(j.user.Fd())
+	}
+	if j.time != nil {
+		in.TimeNS = int(j.time.Fd())
+	}
+}
+
+// nsFile opens a namespace's file and makes sure that it is one of its kind.
+func nsFile(kind uint64, name, path string) (*os.File, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s namespace %s does not exist; a process that it was named by has ended", name, path)
+	}
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("%s namespace: %w", name, err)
 	}
 	if typ, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err != nil || uint64(typ) != kind {
 		_ = f.Close()
-		return fmt.Errorf("%s is not a %s namespace", path, name)
+		return nil, fmt.Errorf("%s is not a %s namespace", path, name)
 	}
-	j.list = append(j.list, join{kind, name, f, true})
-	return nil
+	return f, nil
+}
+
+func (j *joins) add(kind uint64, name, path string) error {
+	f, err := nsFile(kind, name, path)
+	if err != nil {
+		return err
+	}
+	own, err := sameFile(f, "/proc/self/ns/"+namespace.Files[kind])
+	switch {
+	case err != nil:
+	case own:
+		j.shared |= kind
+		return f.Close()
+	case kind == unix.CLONE_NEWUSER:
+		j.user = f
+		return nil
+	case kind == unix.CLONE_NEWTIME:
+		j.time = f
+		return nil
+	default:
+		j.list = append(j.list, join{kind, name, f, true})
+		return nil
+	}
+	_ = f.Close()
+	return err
+}
+
+func sameFile(f *os.File, path string) (bool, error) {
+	a, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b), err
 }
 
 func launchJoins(l *Launch) (*joins, error) {
@@ -59,10 +119,15 @@ func launchJoins(l *Launch) (*joins, error) {
 		j.list = append(j.list, join{unix.CLONE_NEWNET, "network", l.NetNS, false})
 	}
 	for _, ns := range l.Spec.Linux.Namespaces {
-		if ns.Path == "" || (ns.Type == specs.NetworkNamespace && l.NetNS != nil) {
+		kind, known := namespace.Flags[ns.Type]
+		if ns.Path == "" || !known || (ns.Type == specs.NetworkNamespace && l.NetNS != nil) {
 			continue
 		}
-		if err := j.add(compile.CloneFlags[ns.Type], string(ns.Type), ns.Path); err != nil {
+		if j.has(kind) {
+			j.close()
+			return nil, fmt.Errorf("namespace type %q is given twice", ns.Type)
+		}
+		if err := j.add(kind, string(ns.Type), ns.Path); err != nil {
 			j.close()
 			return nil, err
 		}
@@ -70,16 +135,25 @@ func launchJoins(l *Launch) (*joins, error) {
 	return j, nil
 }
 
-var nsFiles = map[uint64]string{
-	unix.CLONE_NEWPID: "pid", unix.CLONE_NEWNET: "net", unix.CLONE_NEWIPC: "ipc", unix.CLONE_NEWUTS: "uts",
+func (j *joins) has(kind uint64) bool {
+	for _, n := range j.list {
+		if n.kind == kind {
+			return true
+		}
+	}
+	return kind == unix.CLONE_NEWUSER && j.user != nil || kind == unix.CLONE_NEWTIME && j.time != nil
 }
 
 // start calls fork on a thread that is in the namespaces.
 func (j *joins) start(fork func() (*program.Child, error)) (*program.Child, error) {
-	if j.target != nil {
-		return j.startInside(fork)
-	}
-	if len(j.list) == 0 {
+	switch {
+	case j.target != nil && j.kinds == 0:
+		return fork()
+	case j.target != nil:
+		return away(func() error { return unix.Setns(int(j.target.Fd()), int(j.kinds)) }, fork)
+	case j.has(unix.CLONE_NEWNS):
+		return away(func() error { _, err := j.enter(); return err }, j.explained(fork))
+	case len(j.list) == 0:
 		return fork()
 	}
 	done := make(chan forked, 1)
@@ -87,7 +161,7 @@ func (j *joins) start(fork func() (*program.Child, error)) (*program.Child, erro
 		// Other goroutines must not run in the foreign namespaces. A thread that
 		// cannot come back is not unlocked, and so ends with this goroutine.
 		runtime.LockOSThread()
-		child, home, err := j.forkInside(fork)
+		child, home, err := j.forkInside(j.explained(fork))
 		if home {
 			runtime.UnlockOSThread()
 		}
@@ -97,15 +171,26 @@ func (j *joins) start(fork func() (*program.Child, error)) (*program.Child, erro
 	return r.child, r.err
 }
 
+// explained says in words what the kernel's ENOMEM means there.
+func (j *joins) explained(fork func() (*program.Child, error)) func() (*program.Child, error) {
+	return func() (*program.Child, error) {
+		child, err := fork()
+		if errors.Is(err, unix.ENOMEM) && j.has(unix.CLONE_NEWPID) {
+			err = fmt.Errorf("join pid namespace: its first process has ended (%w)", err)
+		}
+		return child, err
+	}
+}
+
 type forked struct {
 	child *program.Child
 	err   error
 }
 
-// startInside calls fork on a thread that has gone into the container for good.
-// A child that goes there itself would be seen in the container's /proc before,
-// and its mountinfo and net would tell of the host.
-func (j *joins) startInside(fork func() (*program.Child, error)) (*program.Child, error) {
+// away calls fork on a thread that has gone into namespaces for good. For a
+// container's further processes: a child that goes there itself would be seen in
+// the container's /proc before, and its mountinfo and net would tell of the host.
+func away(enter func() error, fork func() (*program.Child, error)) (*program.Child, error) {
 	done := make(chan forked, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -113,14 +198,14 @@ func (j *joins) startInside(fork func() (*program.Child, error)) (*program.Child
 			// The first thread stands for the whole process and never ends: held
 			// here, it cannot be the one that the next try gets.
 			defer runtime.UnlockOSThread()
-			child, err := j.startInside(fork)
+			child, err := away(enter, fork)
 			done <- forked{child, err}
 			return
 		}
 		// Never unlocked: the thread ends with this goroutine.
 		err := unix.Unshare(unix.CLONE_FS)
 		if err == nil {
-			err = unix.Setns(int(j.target.Fd()), int(j.kinds))
+			err = enter()
 		}
 		if err != nil {
 			done <- forked{nil, fmt.Errorf("join namespaces: %w", err)}
@@ -133,23 +218,29 @@ func (j *joins) startInside(fork func() (*program.Child, error)) (*program.Child
 	return r.child, r.err
 }
 
+// enter takes the calling thread into the namespaces of the list and says how
+// many it has entered.
+func (j *joins) enter() (int, error) {
+	for i, n := range j.list {
+		if err := unix.Setns(int(n.file.Fd()), int(n.kind)); err != nil {
+			return i, fmt.Errorf("join %s namespace: %w", n.name, err)
+		}
+	}
+	return len(j.list), nil
+}
+
 // forkInside reports also whether the thread is back in its own namespaces.
 func (j *joins) forkInside(fork func() (*program.Child, error)) (child *program.Child, home bool, err error) {
 	var own joins
 	defer own.close()
 	for _, n := range j.list {
-		if err := own.add(n.kind, n.name, "/proc/thread-self/ns/"+nsFiles[n.kind]); err != nil {
+		f, err := nsFile(n.kind, n.name, "/proc/thread-self/ns/"+namespace.Files[n.kind])
+		if err != nil {
 			return nil, true, err
 		}
+		own.list = append(own.list, join{n.kind, n.name, f, true})
 	}
-	entered := 0
-	for _, n := range j.list {
-		if err = unix.Setns(int(n.file.Fd()), int(n.kind)); err != nil {
-			err = fmt.Errorf("join %s namespace: %w", n.name, err)
-			break
-		}
-		entered++
-	}
+	entered, err := j.enter()
 	if err == nil {
 		child, err = fork()
 	}

@@ -80,7 +80,8 @@ type Exec struct {
 	// TargetFD, where not nil, is a pidfd of Target: its number may mean another
 	// process by now.
 	TargetFD *os.File `json:"-"`
-	// Namespaces to join, by type; every one that Target does not share with the host.
+	// Namespaces that the container has, by type. Whatever it says, the process joins
+	// every one that Target does not share with the caller.
 	Namespaces []specs.LinuxNamespaceType `json:"namespaces"`
 	// Process has arguments, environment, capabilities, rlimits, working directory.
 	Process *specs.Process `json:"process"`

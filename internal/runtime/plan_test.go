@@ -49,7 +49,13 @@ func TestPlan(t *testing.T) {
 	held.Spec.Root.Path, held.Start, held.KeepFDs, held.NoKeyring = "/bundle/root", os.NewFile(uintptr(1<<30), "start"), 2, true
 	held.BeforePivot = func(int) error { return nil }
 	held.Rootfs, held.Reaper = nil, ""
-	for name, l := range map[string]*Launch{"full": planned(), "userns": user, "held": held} {
+	pod := planned()
+	pod.Spec.Process.Terminal, pod.Reaper, pod.CgroupProcs = false, "", nil
+	pod.Spec.Mounts, pod.Spec.Linux.MaskedPaths = pod.Spec.Mounts[:1], nil
+	withNS(pod.Spec, specs.UserNamespace, "/proc/5/ns/user")
+	withNS(pod.Spec, specs.TimeNamespace, "")
+	pod.Spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"monotonic": {Secs: -3}, "boottime": {Secs: 2, Nanosecs: 1}}
+	for name, l := range map[string]*Launch{"full": planned(), "userns": user, "held": held, "pod": pod} {
 		got, err := Plan(l)
 		must(t, err)
 		file := filepath.Join("testdata", name+".golden")

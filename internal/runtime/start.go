@@ -13,6 +13,7 @@ import (
 	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/compile"
 	"hoy/internal/runtime/identity"
+	"hoy/internal/runtime/namespace"
 	"hoy/internal/runtime/program"
 	"hoy/internal/runtime/rootfs"
 )
@@ -23,6 +24,14 @@ func Start(l *Launch) (*Process, error) {
 	if l.Spec == nil || l.Spec.Process == nil || l.Spec.Linux == nil {
 		return nil, fail("read specification", errors.New("it has no process or no linux part"))
 	}
+	joins, err := launchJoins(l)
+	if err != nil {
+		return nil, fail("join namespaces", err)
+	}
+	defer joins.close()
+	if l, err = withMaps(l, joins); err != nil {
+		return nil, fail("join user namespace", err)
+	}
 	root, err := openRoot(l)
 	if err != nil {
 		return nil, fail("prepare root file system", err)
@@ -32,6 +41,7 @@ func Start(l *Launch) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	joins.fill(&in)
 	if in.Indirect, err = mountPoints(root, l); err != nil {
 		return nil, fail("prepare mount points", err)
 	}
@@ -40,12 +50,31 @@ func Start(l *Launch) (*Process, error) {
 		return nil, fail("read specification", err)
 	}
 	defer res.Program.Close()
-	joins, err := launchJoins(l)
-	if err != nil {
-		return nil, fail("join namespaces", err)
-	}
-	defer joins.close()
 	return launch(res, joins, in.Spec.Linux, l.BeforePivot)
+}
+
+// withMaps is l with the id maps of the user namespace that it joins.
+func withMaps(l *Launch, j *joins) (*Launch, error) {
+	if j.user == nil {
+		return l, nil
+	}
+	uids, gids, err := nsMaps(j.user)
+	if err != nil {
+		return nil, err
+	}
+	spec, lin, launch := *l.Spec, *l.Spec.Linux, *l
+	for _, m := range []struct {
+		what  string
+		given []specs.LinuxIDMapping
+		found []specs.LinuxIDMapping
+	}{{"uid", lin.UIDMappings, uids}, {"gid", lin.GIDMappings, gids}} {
+		if len(m.given) > 0 && !slices.Equal(m.given, m.found) {
+			return nil, fmt.Errorf("the specification has other %s mappings than the namespace: %v, not %v", m.what, m.given, m.found)
+		}
+	}
+	lin.UIDMappings, lin.GIDMappings = uids, gids
+	spec.Linux, launch.Spec = &lin, &spec
+	return &launch, nil
 }
 
 // Plan is the program of a start as text. Nothing is touched; a user's name is
@@ -64,7 +93,7 @@ func Plan(l *Launch) (string, error) {
 	if err != nil {
 		return "", fail("read specification", err)
 	}
-	head := "clone3(" + compile.FlagText(res.Flags) + ")\n"
+	head := "clone3(" + namespace.Text(res.Flags) + ")\n"
 	for _, m := range l.Rootfs {
 		head += fmt.Sprintf("root: %s %s %q\n", m.Type, m.Source, m.Options)
 	}
@@ -289,6 +318,11 @@ func launch(res *compile.Result, joins *joins, lin *specs.Linux, hooks func(pid 
 	child, err := joins.start(func() (*program.Child, error) { return p.Start(res.Flags, unified) })
 	if err != nil {
 		return nil, fail("start process", err)
+	}
+	if res.Reborn {
+		if err := child.Reborn(); err != nil {
+			return nil, startError(err)
+		}
 	}
 	if res.Sync {
 		if err := mapIDs(child, lin); err != nil {

@@ -14,6 +14,7 @@ import (
 	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/identity"
 	"hoy/internal/runtime/mountop"
+	"hoy/internal/runtime/namespace"
 	"hoy/internal/runtime/program"
 )
 
@@ -22,6 +23,11 @@ type Input struct {
 	Spec *specs.Spec
 	// Joined are the CLONE_NEW… bits of namespaces that the forking thread is in.
 	Joined uint64
+	// Shared are the bits of namespaces that are given by a path to the caller's own.
+	Shared uint64
+	// UserNS and TimeNS are the namespaces that are given by a path and that the
+	// child itself enters, because the kernel wants a process with one thread.
+	UserNS, TimeNS int
 	// Root is the detached root file system's root directory.
 	Root int
 	// Indirect are mount destinations that a symbolic link leads to.
@@ -75,9 +81,10 @@ type Result struct {
 	// Console holds the terminal's master side; valid where HasConsole.
 	Console    program.Reg
 	HasConsole bool
-	// Sync: the child waits for its id maps.
-	Sync     bool
-	Warnings []string
+	// Reborn: another process goes on in the child's place. Sync: the child waits
+	// for its id maps.
+	Reborn, Sync bool
+	Warnings     []string
 }
 
 // builder holds what the compile steps share.
@@ -96,6 +103,8 @@ type builder struct {
 	mask     program.Reg
 	slave    program.Reg
 	userns   bool // the process is in a user namespace of the container's
+	ns       namespace.Set
+	late     uint64 // CLONE_NEW… bits of what is made in a joined user namespace
 	cgroupns bool
 	mounts   []*mount
 	fsbuf    *unix.Statfs_t

@@ -17,9 +17,11 @@ type ExecInput struct {
 	Input
 	// PidFD refers to the container's first process.
 	PidFD int
-	// Join are the CLONE_NEW… bits of the namespaces to enter: the user namespace
-	// or none, since the forking thread is in all others.
+	// Join are the CLONE_NEW… bits of the namespaces that the child enters, user
+	// and time; the forking thread is in all others.
 	Join uint64
+	// Chroot: the container is in the host's mount namespace.
+	Chroot bool
 	// UIDMappings of the container's user namespace, where it has one.
 	UIDMappings []specs.LinuxIDMapping
 }
@@ -44,15 +46,20 @@ func Exec(in ExecInput, text bool) (*Result, error) {
 	return b.res, nil
 }
 
-// join takes the child, which is born in the container, into its user namespace.
+// join takes the child, which is born in the container, into its remaining namespaces.
 func (b *builder) join(in ExecInput) error {
 	ready := prepareBegin(b)
 	b.Fork()
 	begin(b, ready)
 	b.Step("join namespaces", "")
+	if in.Chroot {
+		b.Call(unix.SYS_FCHDIR, program.R(b.root))
+		b.Call(unix.SYS_CHROOT, program.Str("."))
+	}
+	if in.Join != 0 {
+		setns(b, b.Given("pidfd", uintptr(in.PidFD)), in.Join)
+	}
 	if b.userns {
-		pidfd := b.Given("pidfd", uintptr(in.PidFD))
-		b.Call(unix.SYS_SETNS, program.R(pidfd), program.Flag(in.Join, FlagText(in.Join)))
 		becomeRoot(b)
 	}
 	b.Call(unix.SYS_CHDIR, program.Str("/"))

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/namespace"
 	"hoy/internal/runtime/program"
 )
 
@@ -36,7 +37,7 @@ func Hook(in HookInput, text bool) (*Result, error) {
 	p.Call(unix.SYS_UMASK, program.Flag(0o022, "022"))
 	if in.Join != 0 {
 		p.Step("join namespaces", "")
-		p.Call(unix.SYS_SETNS, program.R(p.Given("pidfd", uintptr(in.PidFD))), program.Flag(in.Join, FlagText(in.Join)))
+		p.Call(unix.SYS_SETNS, program.R(p.Given("pidfd", uintptr(in.PidFD))), program.Flag(in.Join, namespace.Text(in.Join)))
 		p.Call(unix.SYS_SETRESGID, program.Num(0), program.Num(0), program.Num(0))
 		p.Call(unix.SYS_SETRESUID, program.Num(0), program.Num(0), program.Num(0))
 	}

@@ -10,60 +10,94 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/mountop"
+	"hoy/internal/runtime/namespace"
 	"hoy/internal/runtime/program"
 )
 
-// CloneFlags are the bits of clone(2) by namespace type.
-var CloneFlags = map[specs.LinuxNamespaceType]uint64{
-	specs.PIDNamespace:     unix.CLONE_NEWPID,
-	specs.NetworkNamespace: unix.CLONE_NEWNET,
-	specs.MountNamespace:   unix.CLONE_NEWNS,
-	specs.IPCNamespace:     unix.CLONE_NEWIPC,
-	specs.UTSNamespace:     unix.CLONE_NEWUTS,
-	specs.UserNamespace:    unix.CLONE_NEWUSER,
-	specs.CgroupNamespace:  unix.CLONE_NEWCGROUP,
-}
-
-// flagNames are the same bits for text.
-var flagNames = []program.Bit{
-	{Value: unix.CLONE_NEWUSER, Name: "CLONE_NEWUSER"}, {Value: unix.CLONE_NEWPID, Name: "CLONE_NEWPID"},
-	{Value: unix.CLONE_NEWNS, Name: "CLONE_NEWNS"}, {Value: unix.CLONE_NEWNET, Name: "CLONE_NEWNET"},
-	{Value: unix.CLONE_NEWIPC, Name: "CLONE_NEWIPC"}, {Value: unix.CLONE_NEWUTS, Name: "CLONE_NEWUTS"},
-	{Value: unix.CLONE_NEWCGROUP, Name: "CLONE_NEWCGROUP"},
-}
-
-// FlagText names the CLONE_NEW… bits of flags.
-func FlagText(flags uint64) string { return program.Words(flags, flagNames) }
-
-// namespaces works out which namespaces are new. Those with a path are joined
-// by the thread that forks, so that here they are neither new nor the host's.
-func (b *builder) namespaces() error {
-	for _, ns := range b.lin.Namespaces {
-		flag, ok := CloneFlags[ns.Type]
-		if !ok {
-			return fmt.Errorf("namespace type %q is not supported", ns.Type)
-		}
-		if flag&b.in.Joined != 0 {
-			continue
-		}
-		if ns.Path == "" {
-			b.res.Flags |= flag
-		} else if ns.Type == specs.MountNamespace || ns.Type == specs.UserNamespace || ns.Type == specs.CgroupNamespace {
-			return fmt.Errorf("joining a %s namespace at start is not supported", ns.Type)
-		}
+// namespaces works out how each namespace comes to be. Of those with a path,
+// user and time namespaces are entered by the child, which is a process with one
+// thread; the others by the thread that forks.
+func (b *builder) namespaces() (err error) {
+	if b.ns, err = namespace.Read(&specs.Spec{Linux: b.lin, Hostname: b.spec.Hostname, Domainname: b.spec.Domainname}, b.in.Joined, b.in.Shared); err != nil {
+		return err
 	}
-	if b.res.Flags&unix.CLONE_NEWNS == 0 {
-		return fmt.Errorf("a container needs a mount namespace of its own")
+	b.userns = b.ns.Own&unix.CLONE_NEWUSER != 0
+	// A cgroup namespace's root is the group that its maker is in, and a time
+	// namespace needs its offsets before it has a process: the child makes both.
+	flags := b.ns.Fresh &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
+	if b.ns.Joins(unix.CLONE_NEWUSER) {
+		// They are to belong to the user namespace, so the child makes them in there.
+		b.late = flags
+		return nil
 	}
-	if b.res.Flags&unix.CLONE_NEWUSER != 0 && (len(b.lin.UIDMappings) == 0 || len(b.lin.GIDMappings) == 0) {
-		return fmt.Errorf("a user namespace needs uid and gid mappings")
-	}
-	// Its root is the group that its maker is in, so the child makes it itself.
-	b.cgroupns = b.res.Flags&unix.CLONE_NEWCGROUP != 0
-	b.res.Flags &^= unix.CLONE_NEWCGROUP
-	b.userns = b.res.Flags&unix.CLONE_NEWUSER != 0
-	b.res.Sync = b.userns
+	b.res.Flags = flags
+	b.res.Sync = b.ns.Makes(unix.CLONE_NEWUSER)
 	return nil
+}
+
+// enterNamespaces takes the child where the forking thread could not go, while
+// the host's /proc and privileges are still its own.
+func enterNamespaces(b *builder, ready beginning) {
+	if b.ns.Joins(unix.CLONE_NEWTIME) {
+		b.Step("join time namespace", "")
+		setns(b, b.Given("time", uintptr(b.in.TimeNS)), unix.CLONE_NEWTIME)
+	}
+	if b.ns.Joins(unix.CLONE_NEWUSER) {
+		b.Step("join user namespace", "")
+		setns(b, b.Given("user", uintptr(b.in.UserNS)), unix.CLONE_NEWUSER)
+	}
+	newTime(b, ready)
+	if b.ns.Makes(unix.CLONE_NEWCGROUP) {
+		b.Step("unshare cgroup namespace", "")
+		b.Call(unix.SYS_UNSHARE, program.Flag(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
+	}
+	if b.res.Sync {
+		b.Step("wait for id maps", "")
+		b.Wait()
+	}
+	if b.userns {
+		becomeRoot(b)
+	}
+	makeLate(b)
+}
+
+func setns(b *builder, fd program.Reg, kind uint64) {
+	b.Call(unix.SYS_SETNS, program.R(fd), program.Flag(kind, namespace.Text(kind)))
+}
+
+// makeLate makes what is to belong to a joined user namespace.
+func makeLate(b *builder) {
+	if b.late == 0 {
+		return
+	}
+	b.Step("make namespaces", "")
+	if b.late&unix.CLONE_NEWPID == 0 {
+		b.Call(unix.SYS_UNSHARE, program.Flag(b.late, namespace.Text(b.late)))
+		return
+	}
+	b.res.Reborn = true
+	b.Reborn(b.late, namespace.Text(b.late))
+	b.Call(unix.SYS_SETSID)
+}
+
+// newTime makes a time namespace, sets its clocks and goes into it: from Linux
+// 6.3 on an execve would do that, before it only a fork.
+func newTime(b *builder, ready beginning) {
+	if !b.ns.Makes(unix.CLONE_NEWTIME) {
+		return
+	}
+	b.Step("make time namespace", "")
+	b.Call(unix.SYS_UNSHARE, program.Flag(unix.CLONE_NEWTIME, "CLONE_NEWTIME"))
+	if text := namespace.Offsets(b.lin.TimeOffsets); text != "" {
+		b.Step("set time offsets", strings.ReplaceAll(strings.TrimSpace(text), "\n", "; "))
+		fd := b.FD("offsets")
+		b.Call(unix.SYS_OPENAT, program.R(ready.proc), program.Str("self/timens_offsets"), program.Flag(unix.O_WRONLY|unix.O_CLOEXEC, "O_WRONLY")).Into(fd)
+		b.Call(unix.SYS_WRITE, program.R(fd), program.Str(text), program.Num(len(text)))
+	}
+	b.Step("join time namespace", "")
+	fd := b.FD("time")
+	b.Call(unix.SYS_OPENAT, program.R(ready.proc), program.Str("self/ns/time_for_children"), program.Flag(unix.O_RDONLY|unix.O_CLOEXEC, "O_RDONLY")).Into(fd)
+	setns(b, fd, unix.CLONE_NEWTIME)
 }
 
 // cgroups opens the control groups; the child enters them first of all.
@@ -87,7 +121,7 @@ type beginning struct {
 
 func prepareBegin(b *builder) beginning {
 	ready := beginning{tasks: openTasks(b)}
-	if b.proc.OOMScoreAdj != nil {
+	if b.proc.OOMScoreAdj != nil || b.ns.Makes(unix.CLONE_NEWTIME) {
 		b.Step("open /proc", "")
 		ready.proc = b.FD("proc")
 		b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/proc"),
@@ -125,15 +159,7 @@ func (b *builder) enter() error {
 	ready := prepareBegin(b)
 	b.Fork()
 	begin(b, ready)
-	if b.cgroupns {
-		b.Step("unshare cgroup namespace", "")
-		b.Call(unix.SYS_UNSHARE, program.Flag(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
-	}
-	if b.res.Sync {
-		b.Step("wait for id maps", "")
-		b.Wait()
-		becomeRoot(b)
-	}
+	enterNamespaces(b, ready)
 	b.Step("make host mounts private", "")
 	b.Call(unix.SYS_MOUNT, program.Num(0), program.Str("/"), program.Num(0),
 		program.Flag(unix.MS_REC|unix.MS_PRIVATE, "MS_REC|MS_PRIVATE"), program.Num(0))
@@ -188,9 +214,9 @@ func becomeRoot(b *builder) {
 // leaveHost lets go of the host's mounts.
 func (b *builder) leaveHost() error {
 	if b.in.NoPivot {
-		b.coverHost()
+		coverHost(b)
 	} else {
-		b.pivot()
+		pivot(b)
 	}
 	flags, ok := mountop.Propagations[b.lin.RootfsPropagation]
 	switch {
@@ -203,7 +229,7 @@ func (b *builder) leaveHost() error {
 	return nil
 }
 
-func (b *builder) pivot() {
+func pivot(b *builder) {
 	b.Step("pivot to root file system", "")
 	b.Call(unix.SYS_FCHDIR, program.R(b.oldRoot))
 	b.Call(unix.SYS_CHROOT, program.Str("."))
@@ -217,7 +243,7 @@ func (b *builder) pivot() {
 
 // coverHost leaves the host's mounts below the container's root: what is under
 // a root that nothing can be pivoted from, as in an initramfs, cannot go.
-func (b *builder) coverHost() {
+func coverHost(b *builder) {
 	b.Step("move root file system over the host's", "")
 	if b.in.RootAt != "" {
 		b.Call(unix.SYS_FCHDIR, program.R(b.oldRoot))

@@ -97,19 +97,13 @@ func maskPath(b *builder, p string) error {
 	return nil
 }
 
-// ipcSysctls are those of an IPC namespace, by name.
-var ipcSysctls = map[string]bool{
-	"kernel.msgmax": true, "kernel.msgmnb": true, "kernel.msgmni": true, "kernel.sem": true,
-	"kernel.shmall": true, "kernel.shmmax": true, "kernel.shmmni": true, "kernel.shm_rmid_forced": true,
-}
-
 // sysctls writes kernel parameters through a procfs that is ours by
 // construction: the detached mount of before, not a path in the container.
 func sysctls(b *builder) error {
 	for _, key := range sortedKeys(b.lin.Sysctl) {
 		value := b.lin.Sysctl[key]
 		name := strings.ReplaceAll(key, "/", ".")
-		if err := namespaced(b, name); err != nil {
+		if err := b.ns.Sysctl(name); err != nil {
 			return err
 		}
 		if !b.hasProc {
@@ -131,38 +125,8 @@ func sysctls(b *builder) error {
 	return nil
 }
 
-// namespaced refuses a parameter that would change the host's behaviour.
-func namespaced(b *builder, name string) error {
-	own := func(kind uint64, what string) error {
-		for typ, flag := range CloneFlags {
-			if flag != kind {
-				continue
-			}
-			for _, ns := range b.lin.Namespaces {
-				if ns.Type == typ {
-					return nil
-				}
-			}
-		}
-		return fmt.Errorf("sysctl %q is not allowed in the host's %s namespace", name, what)
-	}
-	switch {
-	case ipcSysctls[name], strings.HasPrefix(name, "fs.mqueue."):
-		return own(unix.CLONE_NEWIPC, "ipc")
-	case strings.HasPrefix(name, "net."):
-		return own(unix.CLONE_NEWNET, "network")
-	case name == "kernel.domainname":
-		return own(unix.CLONE_NEWUTS, "uts")
-	default:
-		return fmt.Errorf("sysctl %q is not in a separate kernel namespace", name)
-	}
-}
-
-// hostname names the container in its own UTS namespace.
+// hostname names the container in its UTS namespace, be it new or joined.
 func hostname(b *builder) error {
-	if b.res.Flags&unix.CLONE_NEWUTS == 0 {
-		return nil
-	}
 	if name := b.spec.Hostname; name != "" {
 		b.Step("set hostname", name)
 		b.Call(unix.SYS_SETHOSTNAME, program.Str(name), program.Num(len(name)))

@@ -62,6 +62,12 @@ func run(ops []op, pc int, regs []uintptr, sock uintptr) {
 			defaults()
 		case kindClose:
 			e = closeOthers(o, regs)
+		case kindReborn:
+			r, e = call(o, regs)
+			if e == 0 && r != 0 {
+				msg[0], msg[1] = msgReborn, int32(r)
+				leave(&msg, sock, 0)
+			}
 		}
 		next, ok := o.next(pc, e)
 		if !ok {
@@ -76,9 +82,17 @@ func run(ops []op, pc int, regs []uintptr, sock uintptr) {
 	if pc >= len(ops) {
 		msg[0], msg[1] = int32(len(ops)-1), int32(unix.ENOEXEC)
 	}
-	_, _, _ = syscall.RawSyscall6(unix.SYS_WRITE, sock, uintptr(unsafe.Pointer(&msg)), unsafe.Sizeof(msg), 0, 0, 0)
+	leave(&msg, sock, 125)
+}
+
+// leave ends the process with a last word to the caller.
+//
+//go:nosplit
+//go:norace
+func leave(msg *[2]int32, sock, code uintptr) {
+	_, _, _ = syscall.RawSyscall6(unix.SYS_WRITE, sock, uintptr(unsafe.Pointer(msg)), unsafe.Sizeof(*msg), 0, 0, 0)
 	for {
-		_, _, _ = syscall.RawSyscall6(unix.SYS_EXIT_GROUP, 125, 0, 0, 0, 0, 0)
+		_, _, _ = syscall.RawSyscall6(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0, 0)
 	}
 }
 

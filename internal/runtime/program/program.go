@@ -30,6 +30,7 @@ const (
 	kindFail
 	kindCheck
 	kindSignals
+	kindReborn
 	kindClose // all descriptors from nr up but those in args
 )
 

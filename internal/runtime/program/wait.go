@@ -16,6 +16,7 @@ import (
 const (
 	msgPaused  = -1 // it waits for Continue
 	msgWaiting = -2 // it waits for a connection, and reports there from now on
+	msgReborn  = -3 // with a pid instead of the zero: that process goes on in its place
 )
 
 // message is one message of a child.
