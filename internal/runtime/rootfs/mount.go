@@ -28,6 +28,19 @@ const maxParam = 255
 // mount namespace that holds it. Exactly one mount is supported, as every
 // snapshotter in use gives one.
 func Mount(mounts []Source, readOnly bool) (*os.File, error) {
+	return MountMapped(mounts, readOnly, nil)
+}
+
+// Owners say how the owners of files are mapped.
+type Owners struct {
+	// Space is the user namespace whose map is taken: what is 0 on disk is its root's.
+	Space *os.File
+	// UID and GID are its root as the calling process sees it.
+	UID, GID int
+}
+
+// MountMapped is Mount with the owners of all files mapped, where to is not nil.
+func MountMapped(mounts []Source, readOnly bool, to *Owners) (*os.File, error) {
 	if len(mounts) != 1 {
 		return nil, fmt.Errorf("root file system: want one mount, have %d", len(mounts))
 	}
@@ -36,9 +49,9 @@ func Mount(mounts []Source, readOnly bool) (*os.File, error) {
 	var err error
 	switch m.Type {
 	case "overlay":
-		fd, err = overlay(m.Options)
+		fd, err = overlay(m.Options, to)
 	case "bind", "rbind", "":
-		fd, err = bind(m)
+		fd, err = bind(m, to)
 	default:
 		return nil, fmt.Errorf("root file system: unsupported mount type %q", m.Type)
 	}
@@ -65,7 +78,7 @@ func hasOption(list []string, want string) bool {
 	return false
 }
 
-func bind(m Source) (int, error) {
+func bind(m Source, to *Owners) (int, error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if m.Type == "rbind" || hasOption(m.Options, "rbind") {
 		flags |= unix.AT_RECURSIVE
@@ -73,6 +86,12 @@ func bind(m Source) (int, error) {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, flags)
 	if err != nil {
 		return -1, fmt.Errorf("open %s: %w", m.Source, err)
+	}
+	if to != nil {
+		if err := mapIDs(fd, m.Source, to.Space, flags&unix.AT_RECURSIVE != 0); err != nil {
+			_ = unix.Close(fd)
+			return -1, err
+		}
 	}
 	return fd, nil
 }
@@ -128,10 +147,13 @@ func splitLower(s string) []string {
 	return append(out, b.String())
 }
 
-func overlay(options []string) (int, error) {
+func overlay(options []string, to *Owners) (int, error) {
 	l, err := parseOverlay(options)
 	if err != nil {
 		return -1, err
+	}
+	if to != nil {
+		return overlayMapped(l, to)
 	}
 	fd, err := overlayByLayer(l)
 	// Before Linux 6.5 there is no "lowerdir+".
