@@ -153,6 +153,7 @@ func console(b *builder) error {
 	b.Call(unix.SYS_OPEN_TREE, program.R(b.slave), program.Str(""),
 		program.Flag(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH, "CLONE|AT_EMPTY_PATH")).Into(tree)
 	b.Ensure(at, "/dev/console", true)
+	b.notProc(at) // a /dev of somebody's own may have a link there
 	b.Move(program.R(tree), program.R(at), "")
 	return nil
 }

@@ -107,27 +107,3 @@ func TestTheEnginesProgramCannotBeOverwritten(t *testing.T) {
 	}
 	alive(t, e)
 }
-
-// TestKernelAndDevices is what a container may do by default, as in Docker.
-func TestKernelAndDevices(t *testing.T) {
-	e := start(t)
-	for _, mode := range []string{"run", "exec"} {
-		args := []string{"run", "--rm", "busybox", "/bin/probe", "calls"}
-		if mode == "exec" {
-			e.Must("run", "-d", "--name", "box", "busybox", "sleep", "1000")
-			args = []string{"exec", "box", "/bin/probe", "calls"}
-		}
-		out := e.Must(args...)
-		allowed := map[string]bool{"chroot": true, "ptrace-self": true, "raw-socket": true, "packet-socket": true}
-		for line := range strings.Lines(out) {
-			name, word, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if (word == "ok") != allowed[name] {
-				t.Errorf("%s: %s: %s", mode, name, word)
-			}
-		}
-		if strings.Count(out, "\n") < 45 {
-			t.Errorf("%s: too little was tried:\n%s", mode, out)
-		}
-		t.Log(strings.ReplaceAll(out, "\n", "; "))
-	}
-}

@@ -23,7 +23,7 @@ func main() {
 	case "calls":
 		calls()
 	case "swap":
-		swap(os.Args[2])
+		swap(os.Args[2], append(os.Args[3:], "x", "link"))
 	case "hog":
 		hog()
 	case "forks":
@@ -36,12 +36,14 @@ func main() {
 	}
 }
 
-// swap exchanges the directory dir/x for the link dir/link, as fast as it goes.
-func swap(dir string) {
+// swap exchanges two names in dir, by default the directory x and the link
+// link, as fast as it goes.
+func swap(dir string, names []string) {
 	_ = os.MkdirAll(filepath.Join(dir, "x"), 0o755)
+	one, other := filepath.Join(dir, names[0]), filepath.Join(dir, names[1])
 	fmt.Println("ready")
 	for {
-		_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(dir, "x"), unix.AT_FDCWD, filepath.Join(dir, "link"), unix.RENAME_EXCHANGE)
+		_ = unix.Renameat2(unix.AT_FDCWD, one, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
 	}
 }
 

@@ -1,0 +1,6 @@
+package main
+
+import "golang.org/x/sys/unix"
+
+// portCalls give access to the machine's ports.
+var portCalls = map[string]uintptr{"iopl": unix.SYS_IOPL, "ioperm": unix.SYS_IOPERM}
