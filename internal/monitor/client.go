@@ -48,10 +48,10 @@ func newClient(ctx context.Context, conn *wire.Conn, log *slog.Logger) (*Client,
 		_ = c.Close()
 		return nil, fmt.Errorf("monitor: hello: %w", err)
 	}
-	if c.peer.Protocol != wire.Protocol {
+	if c.peer.Protocol < wire.OldestProtocol || c.peer.Protocol > wire.Protocol {
 		_ = c.Close()
-		return nil, fmt.Errorf("monitor: process %d speaks protocol %d, this daemon %d: stop all containers and the monitor to change: %w",
-			c.peer.Pid, c.peer.Protocol, wire.Protocol, errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("monitor: process %d speaks protocol %d, this daemon %d to %d: stop all containers and the monitor to change: %w",
+			c.peer.Pid, c.peer.Protocol, wire.OldestProtocol, wire.Protocol, errdefs.ErrFailedPrecondition)
 	}
 	if c.peer.Version != Version() {
 		log.Warn("the monitor is of another version; it is replaced when no container runs and the engine is started anew",
@@ -63,6 +63,10 @@ func newClient(ctx context.Context, conn *wire.Conn, log *slog.Logger) (*Client,
 // Start starts a process. Where the start itself failed the error is a
 // *runtime.StartError; errdefs.ErrAlreadyExists means that the id runs already.
 func (c *Client) Start(ctx context.Context, req StartRequest) (Started, error) {
+	if req.Runtime != nil && c.peer.Protocol < wire.RuntimesSince {
+		return Started{}, fmt.Errorf("the monitor of the running containers (process %d, version %s) is from before other runtimes were supported: "+
+			"stop all containers and start the daemon anew to use %s: %w", c.peer.Pid, c.peer.Version, req.Runtime.Name, errdefs.ErrFailedPrecondition)
+	}
 	var files []*os.File
 	if req.Launch != nil && req.Launch.NetNS != nil {
 		files = append(files, req.Launch.NetNS)

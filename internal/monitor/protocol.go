@@ -26,12 +26,23 @@ type Stdio struct {
 	StdinOnce bool `json:"stdinOnce,omitempty"`
 }
 
+// Runtime is an OCI runtime other than the built-in one: a program with the
+// command line of runc.
+type Runtime struct {
+	Name string `json:"name"`
+	// Path is absolute; Args stand before all others.
+	Path string   `json:"path"`
+	Args []string `json:"args,omitempty"`
+}
+
 // StartRequest asks for a process; exactly one of Launch and Exec is set.
 type StartRequest struct {
 	ID     ProcessID       `json:"id"`
 	Launch *runtime.Launch `json:"launch,omitempty"`
 	Exec   *runtime.Exec   `json:"exec,omitempty"`
-	Stdio  Stdio           `json:"stdio"`
+	// Runtime, where not nil, is who starts Launch; Exec goes to the runtime of its container.
+	Runtime *Runtime `json:"runtime,omitempty"`
+	Stdio   Stdio    `json:"stdio"`
 	// Log, where not nil, keeps the output.
 	Log *log.Config `json:"log,omitempty"`
 	// Note is told again by List: what a daemon must know of the process that

@@ -120,7 +120,8 @@ func (c *conn) handle(m *wire.Message) (any, error) {
 		if err := m.Decode(&h); err != nil {
 			return nil, err
 		}
-		return wire.Hello{Protocol: wire.Protocol, Version: monitor.Version(), Pid: os.Getpid()}, nil
+		// An older daemon takes nothing but its own protocol, which it is served in.
+		return wire.Hello{Protocol: max(min(h.Protocol, wire.Protocol), wire.OldestProtocol), Version: monitor.Version(), Pid: os.Getpid()}, nil
 	case wire.OpStart:
 		var req monitor.StartRequest
 		if err := m.Decode(&req); err != nil {

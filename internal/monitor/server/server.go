@@ -46,6 +46,9 @@ type Options struct {
 // given back to the system.
 const quiet = 2 * time.Second
 
+// bundles is the directory in ExecRoot for the containers of other runtimes.
+const bundles = "oci"
+
 // claimTime bounds the wait for a predecessor that is ending.
 const claimTime = 2 * time.Second
 
@@ -95,6 +98,7 @@ func Serve(opt Options) error {
 	opt.Log.Info("the monitor is ready", "pid", os.Getpid(), "version", monitor.Version(), "socket", opt.Socket)
 	err = s.accept(listener)
 	s.closeConns()
+	s.table.foreign.Wait()
 	return err
 }
 
@@ -104,7 +108,7 @@ func newServer(opt Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opt: opt, log: opt.Log, quit: make(chan struct{}), conns: map[*conn]struct{}{}}
-	s.table = newTable(opt.Starter, exits, opt.Log, s.announce)
+	s.table = newTable(opt.Starter, exits, filepath.Join(opt.ExecRoot, bundles), opt.Log, s.announce)
 	s.trim = time.AfterFunc(quiet, debug.FreeOSMemory)
 	return s, nil
 }

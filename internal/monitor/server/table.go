@@ -17,6 +17,7 @@ import (
 
 	"hoy/internal/log/jsonfile"
 	"hoy/internal/monitor"
+	"hoy/internal/monitor/foreign"
 	"hoy/internal/monitor/stdio"
 	"hoy/internal/runtime"
 )
@@ -41,6 +42,8 @@ type table struct {
 	exits    *exits
 	log      *slog.Logger
 	announce func(monitor.Exit)
+	orphans  *orphans
+	foreign  *foreign.Runner
 
 	mu        sync.Mutex
 	processes map[monitor.ProcessID]*process
@@ -49,12 +52,14 @@ type table struct {
 	closed  bool
 }
 
-func newTable(starter Starter, exits *exits, log *slog.Logger, announce func(monitor.Exit)) *table {
+func newTable(starter Starter, exits *exits, bundles string, log *slog.Logger, announce func(monitor.Exit)) *table {
 	t := &table{
 		starter: starter, exits: exits, log: log, announce: announce,
 		processes: map[monitor.ProcessID]*process{},
 		pending:   map[monitor.ProcessID]*stdio.Streams{},
 	}
+	t.orphans = newOrphans(t.owns, log)
+	t.foreign = foreign.Open(foreign.Options{Dir: bundles, Log: log, Track: t.orphans.flight, Adopt: t.orphans.adopt})
 	for _, state := range exits.load() {
 		t.processes[state.ID] = &process{id: state.ID, started: state.Started, exit: state.Exit}
 	}
@@ -70,12 +75,17 @@ func (t *table) start(req *monitor.StartRequest) (monitor.Started, error) {
 	if err != nil {
 		return monitor.Started{}, err
 	}
+	landed := t.orphans.flight()
 	started, err := t.launch(p, req)
+	landed()
 	if err != nil {
 		t.mu.Lock()
 		delete(t.processes, p.id)
 		t.mu.Unlock()
 		p.streams.Abort()
+		if req.Runtime != nil {
+			t.foreign.Remove(p.id.Container)
+		}
 		return monitor.Started{}, err
 	}
 	return started, nil
@@ -142,14 +152,7 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 	if err != nil {
 		return monitor.Started{}, err
 	}
-	var child *runtime.Process
-	if req.Launch != nil {
-		req.Launch.Stdio = p.streams.Child()
-		child, err = t.starter.Start(req.Launch)
-	} else {
-		req.Exec.Stdio = p.streams.Child()
-		child, err = t.startExec(req)
-	}
+	child, err := t.child(p, req)
 	if err != nil {
 		if log != nil {
 			_ = log.Close()
@@ -174,6 +177,21 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 	return started, nil
 }
 
+// child starts the process itself, by the runtime that the request names.
+func (t *table) child(p *process, req *monitor.StartRequest) (*runtime.Process, error) {
+	switch {
+	case req.Launch == nil:
+		req.Exec.Stdio = p.streams.Child()
+		return t.startExec(req)
+	case req.Runtime != nil:
+		req.Launch.Stdio = p.streams.Child()
+		return t.foreign.Start(*req.Runtime, req.Launch)
+	default:
+		req.Launch.Stdio = p.streams.Child()
+		return t.starter.Start(req.Launch)
+	}
+}
+
 // startExec starts a command in the container of its id, which must be this
 // monitor's: the number that the daemon gives may be another process's by now.
 func (t *table) startExec(req *monitor.StartRequest) (*runtime.Process, error) {
@@ -195,6 +213,9 @@ func (t *table) startExec(req *monitor.StartRequest) (*runtime.Process, error) {
 	}
 	defer dup.Close()
 	req.Exec.TargetFD = dup
+	if t.foreign.Holds(req.ID.Container) {
+		return t.foreign.Exec(req.Exec, req.ID.Exec)
+	}
 	return t.starter.StartExec(req.Exec)
 }
 
@@ -240,6 +261,18 @@ func (t *table) running(id monitor.ProcessID) (pidFD *os.File, streams *stdio.St
 		return nil, nil, fmt.Errorf("%s is not running: %w", name(id), errdefs.ErrNotFound)
 	}
 	return p.pidFD, p.streams, nil
+}
+
+// owns says whether somebody waits for the child of that number.
+func (t *table) owns(pid int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.processes {
+		if p.pidFD != nil && p.started.Pid == pid {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *table) signal(id monitor.ProcessID, sig syscall.Signal) error {
@@ -360,6 +393,9 @@ func (t *table) forget(id monitor.ProcessID) error {
 	t.mu.Unlock()
 	if running {
 		return fmt.Errorf("cannot forget %s: it is running: %w", name(id), errdefs.ErrFailedPrecondition)
+	}
+	if id.Exec == "" {
+		t.foreign.Remove(id.Container)
 	}
 	if p != nil {
 		t.exits.remove(id)
