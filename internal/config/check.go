@@ -169,11 +169,13 @@ func (c *Config) checkRuntimes() error {
 	if !c.LiveRestore {
 		errs = append(errs, errors.New("live-restore=false is not supported: containers always outlive the daemon"))
 	}
-	if c.DefaultRuntime != "hoy" {
-		errs = append(errs, fmt.Errorf("unsupported default-runtime %q: only hoy's own runtime is there yet", c.DefaultRuntime))
-	}
 	for _, name := range slices.Sorted(maps.Keys(c.Runtimes)) {
-		errs = append(errs, fmt.Errorf("unsupported runtime %q: only hoy's own runtime is there yet", name))
+		if err := checkRuntime(name, c.Runtimes[name]); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if _, configured := c.Runtimes[c.DefaultRuntime]; !configured && !slices.Contains(presentRuntimes, c.DefaultRuntime) {
+		errs = append(errs, fmt.Errorf("specified default runtime '%s' does not exist", c.DefaultRuntime))
 	}
 	for _, o := range c.ExecOpts {
 		if o != "native.cgroupdriver=cgroupfs" {
@@ -181,6 +183,24 @@ func (c *Config) checkRuntimes() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// presentRuntimes need no configuration. The first is the built-in one.
+var presentRuntimes = []string{"hoy", "runc", "io.containerd.runc.v2"}
+
+// checkRuntime refuses what is no OCI runtime by its command line.
+func checkRuntime(name string, r Runtime) error {
+	switch {
+	case name == "" || strings.ContainsAny(name, "/ \t\n"):
+		return fmt.Errorf("invalid runtime name %q: must not be empty, and hold neither a slash nor a space", name)
+	case name == presentRuntimes[0]:
+		return fmt.Errorf("runtime name '%s' is reserved", name)
+	case r.Type != "" || len(r.Options) > 0:
+		return fmt.Errorf("runtime %q: runtimeType and options are of containerd's shims, which are not supported: give the path of the OCI runtime's own program", name)
+	case r.Path == "":
+		return fmt.Errorf("runtime %q: a path must be configured", name)
+	}
+	return nil
 }
 
 func (c *Config) checkLabels() error {

@@ -70,7 +70,9 @@ type Config struct {
 type Runtime struct {
 	Path string   `json:"path,omitempty"`
 	Args []string `json:"runtimeArgs,omitempty"`
-	Type string   `json:"runtimeType,omitempty"`
+	// Type and Options are read to be refused by name.
+	Type    string         `json:"runtimeType,omitempty"`
+	Options map[string]any `json:"options,omitempty"`
 }
 
 // Default is the configuration with neither file nor flags.

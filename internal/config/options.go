@@ -70,8 +70,8 @@ var options = []option{
 	{key: "seccomp-profile", usage: "Path of the default seccomp profile, builtin or unconfined", at: func(c *Config) any { return &c.SeccompProfile }},
 	{key: "shutdown-timeout", usage: "Seconds that requests have to end when the daemon stops", at: func(c *Config) any { return &c.ShutdownTimeout }, reload: true},
 	{key: "live-restore", usage: "Containers outlive the daemon; always so here", at: func(c *Config) any { return &c.LiveRestore }},
-	{key: "default-runtime", usage: "Default OCI runtime: hoy", at: func(c *Config) any { return &c.DefaultRuntime }},
-	{key: "runtimes", flag: "-", at: func(c *Config) any { return &c.Runtimes }},
+	{key: "default-runtime", usage: "Default OCI runtime: hoy, the built-in one, or the name of another", at: func(c *Config) any { return &c.DefaultRuntime }, reload: true},
+	{key: "runtimes", flag: "add-runtime", usage: "OCI runtime beside the built-in one, NAME=PATH", at: func(c *Config) any { return &c.Runtimes }, reload: true},
 	{key: "experimental", usage: "Accepted; there are no experimental features", at: func(c *Config) any { return &c.Experimental }},
 	{key: "runtime-binary", usage: "Path of hoy-run (default beside hoyd, then in PATH)", at: func(c *Config) any { return &c.RuntimeBinary }},
 }

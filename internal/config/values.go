@@ -74,6 +74,8 @@ func flagValue(at any) pflag.Value {
 		}, nil, "list"}
 	case *map[string]string:
 		return &value{func(s string) error { return addPair(p, s) }, nil, "map"}
+	case *map[string]Runtime:
+		return &value{func(s string) error { return addRuntime(p, s) }, nil, "runtime"}
 	case *map[string]*container.Ulimit:
 		return &value{func(s string) error { return addUlimit(p, s) }, nil, "ulimit"}
 	case interface {
@@ -101,6 +103,21 @@ func addPair(to *map[string]string, text string) error {
 		*to = map[string]string{}
 	}
 	(*to)[k] = v
+	return nil
+}
+
+func addRuntime(to *map[string]Runtime, text string) error {
+	name, path, ok := strings.Cut(text, "=")
+	if !ok || name == "" || path == "" {
+		return fmt.Errorf("%q must be NAME=PATH", text)
+	}
+	if *to == nil {
+		*to = map[string]Runtime{}
+	}
+	if _, twice := (*to)[name]; twice {
+		return fmt.Errorf("runtime '%s' was already defined", name)
+	}
+	(*to)[name] = Runtime{Path: path}
 	return nil
 }
 

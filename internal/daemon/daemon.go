@@ -21,6 +21,7 @@ import (
 	"hoy/internal/config"
 	"hoy/internal/container"
 	"hoy/internal/container/deps"
+	"hoy/internal/container/runtimes"
 	"hoy/internal/container/stats"
 	"hoy/internal/container/wire"
 	"hoy/internal/event"
@@ -47,6 +48,7 @@ type Daemon struct {
 
 	id         string
 	runtime    string
+	runtimes   *runtimes.Table
 	insecure   []string
 	events     *event.Bus
 	db         *store.DB
@@ -100,6 +102,7 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 	}
 	sys := system.New(system.Deps{
 		Containers: d.containers, Images: d.images, Volumes: d.volumes, Cgroups: d.cgroups, Events: d.events, Settings: d.settings,
+		Runtimes: d.runtimes,
 	})
 	handler := api.New(api.Options{
 		Containers: d.containers, Execs: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks,
@@ -142,6 +145,8 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	if d.runtime, err = findRuntime(cfg.RuntimeBinary); err != nil {
 		return err
 	}
+	d.runtimes = runtimes.New(d.runtime)
+	d.setRuntimes()
 	d.events = event.New(d.log)
 	if d.db, err = store.Open(filepath.Join(cfg.DataRoot, "hoy.db")); err != nil {
 		return err
@@ -188,6 +193,7 @@ func (d *Daemon) openContainers(ctx context.Context, back *undo.Stack) error {
 	if err != nil {
 		return err
 	}
+	set.Runtimes = d.runtimes
 	d.containers, err = container.New(d.db, deps.Deps{
 		Images: wire.Images(d.images), Networks: wire.Networks(d.networks), Volumes: d.volumes, Monitor: d.monitor,
 		Cgroups: cgroups{d.cgroups}, Seccomp: filters{}, Archive: wire.Archive(), Logs: wire.Logs, Top: stats.Top,
@@ -267,6 +273,15 @@ func (d *Daemon) settings() system.Settings {
 		LogDriver: d.cfg.LogDriver, SeccompProfile: d.cfg.SeccompProfile, NoNewPrivileges: d.cfg.NoNewPrivileges,
 		Runtime: d.runtime, FirewallTable: d.cfg.FirewallTable, Insecure: d.insecure,
 	}
+}
+
+// setRuntimes tells the containers' room which runtimes are configured now.
+func (d *Daemon) setRuntimes() {
+	list := make(map[string]runtimes.Runtime, len(d.cfg.Runtimes))
+	for name, r := range d.cfg.Runtimes {
+		list[name] = runtimes.Runtime{Path: r.Path, Args: r.Args}
+	}
+	d.runtimes.Set(list, d.cfg.DefaultRuntime)
 }
 
 func (d *Daemon) shutdownTimeout() time.Duration {

@@ -53,6 +53,7 @@ func (d *Daemon) reload() {
 	d.mu.Lock()
 	taken, restart := d.cfg.Reload(next)
 	d.level.Set(d.cfg.Level())
+	d.setRuntimes()
 	insecure, mirrors := d.cfg.InsecureRegistries, d.cfg.Mirrors
 	d.mu.Unlock()
 	if err := d.images.SetRegistries(insecure, mirrors); err != nil {

@@ -27,6 +27,10 @@ type Portable struct {
 	Warnings []string
 }
 
+// portableVersion is told to runtimes: some refuse a version that is newer than
+// they are, and none needs a newer one to see the fields that it knows.
+const portableVersion = "1.0.2"
+
 // Close lets go of the root file system.
 func (p *Portable) Close() {
 	if p.Root != nil {
@@ -53,6 +57,7 @@ func PortableLaunch(l *Launch) (_ *Portable, err error) {
 		return nil, fail("prepare process", err)
 	}
 	spec, root := *withProcess(l.Spec, l.ConsoleSize, newInherited()), *l.Spec.Root
+	spec.Version = portableVersion
 	spec.Root, spec.Mounts = &root, slices.Clone(compile.Mounts(l.Spec, l.Reaper))
 	if l.Reaper != "" {
 		process := *spec.Process

@@ -39,15 +39,15 @@ func (s *Service) Info(ctx context.Context) (*system.Info, error) {
 		DockerRootDir: set.DataRoot, Name: host.name, Labels: slices.Clone(set.Labels), ServerVersion: version.Version,
 		HTTPProxy:  proxy("HTTP_PROXY", "http_proxy"),
 		HTTPSProxy: proxy("HTTPS_PROXY", "https_proxy"), NoProxy: cmp.Or(os.Getenv("NO_PROXY"), os.Getenv("no_proxy")),
-		Runtimes:       map[string]system.RuntimeWithStatus{"hoy": {Runtime: system.Runtime{Path: set.Runtime}}},
-		DefaultRuntime: "hoy", Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
+		DefaultRuntime: s.d.Runtimes.Default(), Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, Isolation: container.IsolationEmpty, InitBinary: set.Runtime,
 		ContainerdCommit: system.Commit{ID: moduleVersion("github.com/containerd/containerd/v2")},
-		RuncCommit:       system.Commit{ID: version.Version}, InitCommit: system.Commit{ID: version.Version},
-		SecurityOptions: securityOptions(set, s.d.Cgroups.Version()),
-		FirewallBackend: &system.FirewallInfo{Driver: "nftables", Info: [][2]string{{"Table", set.FirewallTable}}},
-		CDISpecDirs:     []string{}, Warnings: []string{},
+		InitCommit:       system.Commit{ID: version.Version},
+		SecurityOptions:  securityOptions(set, s.d.Cgroups.Version()),
+		FirewallBackend:  &system.FirewallInfo{Driver: "nftables", Info: [][2]string{{"Table", set.FirewallTable}}},
+		CDISpecDirs:      []string{}, Warnings: []string{},
 	}
+	s.runtimes(info)
 	for _, p := range set.Pools {
 		info.DefaultAddressPools = append(info.DefaultAddressPools, system.NetworkAddressPool{Base: p, Size: p.Bits()})
 	}
@@ -56,6 +56,22 @@ func (s *Service) Info(ctx context.Context) (*system.Info, error) {
 		info.Warnings = append(info.Warnings, fmt.Sprintf("WARNING: API is accessible on http://%s without encryption.\n         Access to the remote API is equivalent to root access on the host.", a))
 	}
 	return info, s.countContainers(ctx, info)
+}
+
+// features is the key of what a runtime says that it can do, as runtime-spec names it.
+const features = "org.opencontainers.runtime-spec.features"
+
+func (s *Service) runtimes(info *system.Info) {
+	all := s.d.Runtimes.List()
+	info.Runtimes = make(map[string]system.RuntimeWithStatus, len(all))
+	for name, r := range all {
+		rt := system.RuntimeWithStatus{Runtime: system.Runtime{Path: r.Path, Args: r.Args}}
+		if r.Features != "" {
+			rt.Status = map[string]string{features: r.Features}
+		}
+		info.Runtimes[name] = rt
+	}
+	info.RuncCommit = system.Commit{ID: all[info.DefaultRuntime].Commit}
 }
 
 func (s *Service) countContainers(ctx context.Context, info *system.Info) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/api/types/volume"
 
+	"hoy/internal/container/runtimes"
 	"hoy/internal/filter"
 	"hoy/internal/request"
 )
@@ -41,6 +42,12 @@ type Volumes interface {
 type Cgroups interface {
 	Driver() string
 	Version() string
+}
+
+// Runtimes is what is needed of the containers' runtimes.
+type Runtimes interface {
+	List() map[string]runtimes.Info
+	Default() string
 }
 
 // Events is what is needed of the event bus.
@@ -79,6 +86,7 @@ type Deps struct {
 	Volumes    Volumes
 	Cgroups    Cgroups
 	Events     Events
+	Runtimes   Runtimes
 	Settings   func() Settings
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/volume"
 
+	"hoy/internal/container/runtimes"
 	"hoy/internal/filter"
 	"hoy/internal/request"
 )
@@ -49,8 +50,15 @@ func (bus) Subscribe(context.Context, time.Time, time.Time, filter.Args) iter.Se
 }
 func (bus) Subscribers() int { return 2 }
 
+type ociRuntimes struct{}
+
+func (ociRuntimes) Default() string { return "b" }
+func (ociRuntimes) List() map[string]runtimes.Info {
+	return map[string]runtimes.Info{"a": {Path: "/a"}, "b": {Path: "/b", Args: []string{"--x"}, Features: `{"f":1}`, Commit: "c0"}}
+}
+
 func service(set Settings) *Service {
-	return New(Deps{Containers: double{}, Images: double{}, Volumes: volumes{}, Cgroups: cgroups{"1"}, Events: bus{}, Settings: func() Settings { return set }})
+	return New(Deps{Containers: double{}, Images: double{}, Volumes: volumes{}, Cgroups: cgroups{"1"}, Events: bus{}, Runtimes: ociRuntimes{}, Settings: func() Settings { return set }})
 }
 
 func TestInfo(t *testing.T) {
@@ -64,6 +72,10 @@ func TestInfo(t *testing.T) {
 	}
 	if info.Containers != 4 || info.ContainersRunning != 1 || info.ContainersPaused != 1 || info.ContainersStopped != 2 {
 		t.Errorf("counts: %+v", info)
+	}
+	if b := info.Runtimes["b"]; len(info.Runtimes) != 2 || info.DefaultRuntime != "b" || info.RuncCommit.ID != "c0" ||
+		b.Path != "/b" || len(b.Args) != 1 || b.Status["org.opencontainers.runtime-spec.features"] != `{"f":1}` {
+		t.Errorf("runtimes: %+v", info)
 	}
 	if info.NCPU < 1 || info.MemTotal < 1<<20 || info.KernelVersion == "" || info.OperatingSystem == "" || info.Name == "" || info.NFd < 3 {
 		t.Errorf("host: %+v", info)

@@ -36,7 +36,6 @@ func TestRefusals(t *testing.T) {
 		"invalid UTS mode: x":                                              {UTSMode: "x"},
 		"invalid cgroup namespace mode: x":                                 {CgroupnsMode: "x"},
 		"invalid userns mode: x":                                           {UsernsMode: "x"},
-		"unknown or invalid runtime name: x":                               {Runtime: "x"},
 		"range for oom score adj is [-1000, 1000]":                         {OomScoreAdj: 1001},
 		"SHM size can not be less than 0":                                  {ShmSize: -1},
 		`invalid CapAdd: unknown capability: "NOPE"`:                       {CapAdd: []string{"NOPE"}},

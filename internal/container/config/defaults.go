@@ -10,9 +10,6 @@ import (
 // DefaultShmSize of /dev/shm, in bytes.
 const DefaultShmSize = 64 << 20
 
-// DefaultRuntime is the name of our own runtime.
-const DefaultRuntime = "hoy"
-
 // MaskedPaths are hidden from an unprivileged container, as Docker does.
 var MaskedPaths = []string{
 	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
@@ -33,7 +30,9 @@ type Host struct {
 	IpcMode      container.IpcMode
 	ShmSize      int64
 	LogDriver    string
-	LogOptions   map[string]string
+	// Runtime is the default one's name.
+	Runtime    string
+	LogOptions map[string]string
 	// AppArmor says whether the kernel has it.
 	AppArmor bool
 }
@@ -75,7 +74,7 @@ func FillHost(asked *container.HostConfig, h Host) *container.HostConfig {
 		hc.LogConfig.Config = map[string]string{}
 	}
 	if hc.Runtime == "" {
-		hc.Runtime = DefaultRuntime
+		hc.Runtime = h.Runtime
 	}
 	if !hc.Privileged {
 		if hc.MaskedPaths == nil {

@@ -116,8 +116,6 @@ func checkModes(hc *container.HostConfig) error {
 		return invalid("invalid isolation '%s' on linux", hc.Isolation)
 	case hc.NetworkMode.IsContainer() && hc.NetworkMode.ConnectedContainer() == "":
 		return invalid("invalid container format container:<name|id>")
-	case hc.Runtime != DefaultRuntime && hc.Runtime != "runc":
-		return invalid("unknown or invalid runtime name: %s", hc.Runtime)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"hoy/internal/container/runtimes"
 	"hoy/internal/log"
 	"hoy/internal/monitor"
 	"hoy/internal/request"
@@ -221,6 +222,8 @@ type Settings struct {
 	Root string
 	// Runtime is the host path of hoy-run, which is also the reaper of --init.
 	Runtime string
+	// Runtimes are those that containers may name.
+	Runtimes *runtimes.Table
 	// Init makes --init the default.
 	Init bool
 	// LogDriver and LogOptions are used where a container names none.

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/moby/moby/api/types/mount"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -87,7 +86,16 @@ func (a *attempt) prepare(ctx context.Context, p peers) error {
 	if a.prep.rootfs, err = a.s.Images.Mounts(ctx, a.r.ID); err != nil {
 		return fmt.Errorf("root file system: %w", err)
 	}
-	if a.prep.seccomp, err = a.s.Filter(a.r, sec); err != nil {
+	if a.runtime, err = a.s.Runtimes.Find(hc.Runtime); err != nil {
+		return err
+	}
+	var rules *specs.LinuxSeccomp
+	if a.runtime == nil {
+		a.prep.seccomp, err = a.s.Filter(a.r, sec)
+	} else {
+		rules, err = a.s.rules(a.r, sec)
+	}
+	if err != nil {
 		return err
 	}
 	r, err := a.sources()
@@ -102,8 +110,11 @@ func (a *attempt) prepare(ctx context.Context, p peers) error {
 		Files: a.files(), Shm: a.prep.shm,
 		NetNS: !hc.NetworkMode.IsHost(), PidOf: p.pid, IpcOf: p.ipc,
 	}
-	a.prep.spec, err = spec.Build(in)
-	return err
+	if a.prep.spec, err = spec.Build(in); err != nil {
+		return err
+	}
+	a.prep.spec.Linux.Seccomp = rules
+	return nil
 }
 
 // files is where hosts, hostname and resolv.conf come from.
@@ -237,7 +248,13 @@ func (a *attempt) run(ctx context.Context, _ peers) error {
 	if c.Tty {
 		l.ConsoleSize = specs.Box{Height: hc.ConsoleSize[0], Width: hc.ConsoleSize[1]}
 	}
-	req := monitor.StartRequest{ID: monitor.ProcessID{Container: a.r.ID}, Launch: l, Stdio: Stdio(a.r)}
+	req := monitor.StartRequest{ID: monitor.ProcessID{Container: a.r.ID}, Launch: l, Runtime: a.runtime, Stdio: Stdio(a.r)}
+	if a.runtime != nil {
+		// The group has its limits from us. A runtime that is told of no device
+		// rules would make its own.
+		a.prep.spec.Linux.CgroupsPath = a.group.Path()
+		a.prep.spec.Linux.Resources = &specs.LinuxResources{Devices: a.prep.resources.Devices}
+	}
 	if a.r.Log.Driver != "none" {
 		req.Log = &a.r.Log
 	}
@@ -260,46 +277,4 @@ func (a *attempt) run(ctx context.Context, _ peers) error {
 // Stdio is what the monitor keeps for a container's first process.
 func Stdio(r *record.Record) monitor.Stdio {
 	return monitor.Stdio{Terminal: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce}
-}
-
-// Filter is the compiled system call filter of a container's processes; empty is none.
-func (s *Starter) Filter(r *record.Record, sec config.Security) ([]byte, error) {
-	profile := sec.Seccomp
-	if profile == "" {
-		profile = s.SeccompProfile
-	}
-	if profile == "unconfined" || r.HostConfig.Privileged && sec.Seccomp == "" {
-		return nil, nil
-	}
-	if profile == "builtin" {
-		profile = ""
-	}
-	caps, err := config.Capabilities(r.HostConfig.CapAdd, r.HostConfig.CapDrop, r.HostConfig.Privileged)
-	if err != nil {
-		return nil, err
-	}
-	key := profile + "\x00" + strings.Join(caps, ",")
-	if f, ok := s.filters.Load(key); ok {
-		return f.([]byte), nil
-	}
-	var sc *specs.LinuxSeccomp
-	if profile == "" {
-		sc, err = s.Seccomp.Default(caps)
-	} else {
-		sc, err = s.Seccomp.Parse(profile, caps)
-	}
-	if err != nil {
-		return nil, core.Invalid("seccomp profile: %v", err)
-	}
-	f, err := s.Seccomp.Compile(sc)
-	if err != nil {
-		return nil, core.Invalid("seccomp profile: %v", err)
-	}
-	// Profiles come from clients: their number must not be theirs to choose.
-	if s.filterCount.Add(1) > maxFilters {
-		s.filters.Clear()
-		s.filterCount.Store(1)
-	}
-	s.filters.Store(key, f)
-	return f, nil
 }

@@ -109,9 +109,11 @@ func command(r *record.Record) string {
 
 // attempt is one start under way: what its steps hand to each other.
 type attempt struct {
-	s       *Starter
-	r       *record.Record
-	prep    prepared
+	s    *Starter
+	r    *record.Record
+	prep prepared
+	// runtime is who starts the process; nil is the built-in one.
+	runtime *monitor.Runtime
 	group   deps.Group
 	net     *deps.Attachment
 	started monitor.Started

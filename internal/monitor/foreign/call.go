@@ -137,6 +137,7 @@ var failures = []struct {
 	{"executable file `", unix.ENOENT}, // crun: executable file `x` not found in $PATH
 	{"no such file or directory", unix.ENOENT},
 	{"permission denied", unix.EACCES},
+	{"open executable: operation not permitted", unix.EACCES}, // crun: a directory
 	{"is a directory", unix.EISDIR},
 	{"not a directory", unix.ENOTDIR},
 	{"exec format error", unix.ENOEXEC},
@@ -164,10 +165,10 @@ func failure(rt monitor.Runtime, verb string, args []string, err error) error {
 // aboutCommand says whether a runtime's words are about the command and not
 // about a mount or a directory whose name happens to be in them.
 func aboutCommand(text, command string) bool {
-	for _, form := range []string{"exec: %q", "executable file `%s`", "open executable: %s", "exec %s:", "cannot find `%s`", "execvp: %s"} {
+	for _, form := range []string{"exec: %q", "executable file `%s`", "exec %s:"} {
 		if strings.Contains(text, fmt.Sprintf(form, command)) {
 			return true
 		}
 	}
-	return false
+	return strings.HasPrefix(text, "open executable: ")
 }
