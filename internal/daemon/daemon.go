@@ -155,7 +155,8 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	if d.cgroups, err = cgroup.New(cfg.CgroupParent); err != nil {
 		return err
 	}
-	back.Push("clear cgroups", func(context.Context) error { return d.cgroups.Clear() })
+	cgroup.Tidy(cfg.CgroupParent)
+	back.Push("clear cgroups", func(context.Context) error { defer cgroup.Tidy(cfg.CgroupParent); return d.cgroups.Clear() })
 	d.volumes, err = volume.Open(volume.Options{
 		Root: filepath.Join(cfg.DataRoot, "volumes"), Store: d.db, Events: d.events.Publish, Log: d.log,
 	})

@@ -149,18 +149,31 @@ func failure(rt monitor.Runtime, verb string, args []string, err error) error {
 		return already
 	}
 	step, text := rt.Name+" "+verb, err.Error()
-	// runc repeats itself: its own prefix stands in the step already.
-	text = strings.TrimPrefix(text, "runc "+verb+" failed: ")
+	// What the step and the callers' own words say already.
+	for _, said := range []string{"runc " + verb + " failed: ", "exec failed: ", "unable to start container process: "} {
+		text = strings.TrimPrefix(text, said)
+	}
 	lower := strings.ToLower(text)
-	if len(args) > 0 && aboutCommand(text, args[0]) {
-		for _, f := range failures {
-			if strings.Contains(lower, f.text) {
-				return &runtime.StartError{Step: step, Err: f.errno, Exec: true}
-			}
+	about := len(args) > 0 && aboutCommand(text, args[0])
+	for _, f := range failures {
+		switch {
+		case about && strings.Contains(lower, f.text):
+			return &runtime.StartError{Step: step, Err: f.errno, Exec: true}
+		case strings.HasSuffix(lower, ": "+f.text):
+			return &runtime.StartError{Step: step, Err: &said{text, f.errno}}
 		}
 	}
 	return &runtime.StartError{Step: step, Err: errors.New(text)}
 }
+
+// said is a runtime's words and the errno that they end with.
+type said struct {
+	text  string
+	errno unix.Errno
+}
+
+func (s *said) Error() string { return s.text }
+func (s *said) Unwrap() error { return s.errno }
 
 // aboutCommand says whether a runtime's words are about the command and not
 // about a mount or a directory whose name happens to be in them.

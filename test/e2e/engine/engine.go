@@ -49,6 +49,8 @@ func Start(tb testing.TB, args ...string) *Engine {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	// HOY_E2E_FLAGS are further flags of every engine, to run all tests with another default.
+	args = append(strings.Fields(os.Getenv("HOY_E2E_FLAGS")), args...)
 	e := &Engine{tb: tb, Dir: dir, Host: "unix://" + dir + "/hoy.sock", args: args}
 	e.Name = fmt.Sprintf("hoyt%d-%d", os.Getpid()%100000, count.Add(1)) // a link's name has 15 bytes
 	tb.Cleanup(e.finish)
