@@ -14,6 +14,7 @@ import (
 	"hoy/internal/container/deps"
 	"hoy/internal/container/execs"
 	"hoy/internal/container/files"
+	"hoy/internal/container/health"
 	"hoy/internal/container/index"
 	"hoy/internal/container/ledger"
 	"hoy/internal/container/life"
@@ -36,6 +37,7 @@ type Service struct {
 	*execs.Execs
 
 	core   *core.Core
+	checks *health.Checks
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
@@ -58,11 +60,13 @@ func New(db *store.DB, d deps.Deps, set deps.Settings) (*Service, error) {
 	ex.AppArmor = armor
 	l.AutoRemove, l.ExecExited, l.ContainerEnded = rm.Auto, ex.Exited, ex.ContainerEnded
 	rm.Ended = ex.ContainerRemoved
+	checks := health.New(c, ex)
+	c.Changed = checks.Changed
 	return &Service{
 		Creator: &create.Creator{Core: c, Filter: st.Filter, AppArmor: armor},
 		Life:    l, Remover: rm, Query: &query.Query{Core: c}, Execs: ex,
 		Files: &files.Files{Core: c, WhilePaused: l.WhilePaused},
-		core:  c,
+		core:  c, checks: checks,
 	}, nil
 }
 
@@ -82,6 +86,9 @@ func (s *Service) Restore(ctx context.Context) (restore.Report, error) {
 		defer close(s.ended)
 		s.Watch(run)
 	}()
+	for _, e := range s.core.Index.All() {
+		s.checks.Changed(e, e.Record()) // of those that were adopted without a change
+	}
 	return rep, nil
 }
 
@@ -91,6 +98,7 @@ func (s *Service) Close() {
 		s.cancel()
 		<-s.ended
 	}
+	s.checks.Close()
 	s.Drain()
 	s.core.Ledger.Flush()
 }

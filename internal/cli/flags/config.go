@@ -113,7 +113,11 @@ func (s *Spec) Attach(c *Container, detach bool) {
 }
 
 func (h *health) config() (*container.HealthConfig, error) {
-	given := h.cmd != "" || h.interval != 0 || h.timeout != 0 || h.start != 0 || h.startBetween != 0 || h.retries != 0
+	native, err := h.native()
+	if err != nil {
+		return nil, err
+	}
+	given := h.cmd != "" || native != nil || h.interval != 0 || h.timeout != 0 || h.start != 0 || h.startBetween != 0 || h.retries != 0
 	switch {
 	case h.none && given:
 		return nil, errors.New("--no-healthcheck conflicts with --health-* options")
@@ -135,10 +139,31 @@ func (h *health) config() (*container.HealthConfig, error) {
 	cfg := &container.HealthConfig{
 		Interval: h.interval, Timeout: h.timeout, StartPeriod: h.start, StartInterval: h.startBetween, Retries: h.retries,
 	}
+	cfg.Test = native
 	if h.cmd != "" {
 		cfg.Test = []string{"CMD-SHELL", h.cmd}
 	}
 	return cfg, nil
+}
+
+// native is the one probe that the engine makes itself; nil where none is asked for.
+func (h *health) native() (test []string, err error) {
+	var used []string
+	for _, kind := range []struct{ flag, test, target string }{
+		{"--health-cmd", "", h.cmd}, {"--health-http", "HTTP", h.http}, {"--health-tcp", "TCP", h.tcp}, {"--health-grpc", "GRPC", h.grpc},
+	} {
+		if kind.target == "" {
+			continue
+		}
+		used = append(used, kind.flag)
+		if kind.test != "" {
+			test = []string{kind.test, kind.target}
+		}
+	}
+	if len(used) > 1 {
+		return nil, fmt.Errorf("%s and %s cannot be used together", used[0], used[1])
+	}
+	return test, nil
 }
 
 // ParseRestart parses name[:retries].

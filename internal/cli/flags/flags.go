@@ -61,7 +61,7 @@ type Container struct {
 }
 
 type health struct {
-	cmd                                    string
+	cmd, http, tcp, grpc                   string
 	interval, timeout, start, startBetween time.Duration
 	retries                                int
 	none                                   bool
@@ -186,6 +186,9 @@ func (c *Container) hostFlags(fs *pflag.FlagSet) {
 func (c *Container) healthFlags(fs *pflag.FlagSet) {
 	h := &c.health
 	fs.StringVar(&h.cmd, "health-cmd", "", "Command to run to check health")
+	fs.StringVar(&h.http, "health-http", "", "URL that must answer, asked by the engine inside the container's network (http://:8080/ready)")
+	fs.StringVar(&h.tcp, "health-tcp", "", "Port that must accept connections, tried by the engine inside the container's network ([IP:]PORT)")
+	fs.StringVar(&h.grpc, "health-grpc", "", "Port with a gRPC health service, asked by the engine inside the container's network ([IP:]PORT[/SERVICE])")
 	fs.DurationVar(&h.interval, "health-interval", 0, "Time between running the check (ms|s|m|h) (default 0s)")
 	fs.IntVar(&h.retries, "health-retries", 0, "Consecutive failures needed to report unhealthy")
 	fs.DurationVar(&h.timeout, "health-timeout", 0, "Maximum time to allow one check to run (ms|s|m|h) (default 0s)")

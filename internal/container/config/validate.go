@@ -77,27 +77,6 @@ func CheckEnv(env []string) error {
 	return nil
 }
 
-func checkHealth(h *container.HealthConfig) error {
-	if h == nil {
-		return nil
-	}
-	if len(h.Test) > 0 && !slices.Contains([]string{"", "NONE", "CMD", "CMD-SHELL"}, h.Test[0]) {
-		return invalid("Unknown type %q in Healthcheck (try 'CMD')", h.Test[0])
-	}
-	for _, d := range []struct {
-		name string
-		v    int64
-	}{{"Interval", int64(h.Interval)}, {"Timeout", int64(h.Timeout)}, {"StartPeriod", int64(h.StartPeriod)}, {"StartInterval", int64(h.StartInterval)}} {
-		if d.v != 0 && d.v < int64(container.MinimumDuration) {
-			return invalid("%s in Healthcheck cannot be less than %s", d.name, container.MinimumDuration)
-		}
-	}
-	if h.Retries < 0 {
-		return invalid("Retries in Healthcheck cannot be negative")
-	}
-	return nil
-}
-
 func checkModes(hc *container.HostConfig) error {
 	switch {
 	case !hc.PidMode.Valid():

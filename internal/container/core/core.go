@@ -22,6 +22,8 @@ type Core struct {
 	Ledger *ledger.Ledger
 	// BootID names this boot of the host.
 	BootID string
+	// Changed, where not nil, is told of what Publish has published. It must not wait.
+	Changed func(e *index.Entry, r *record.Record)
 }
 
 // Publish makes r the entry's record, for readers at once and on disk. Who
@@ -29,6 +31,9 @@ type Core struct {
 // does is not undone for it.
 func (c *Core) Publish(e *index.Entry, r *record.Record) {
 	e.Publish(r)
+	if c.Changed != nil {
+		c.Changed(e, r)
+	}
 	if err := c.Ledger.Save(r); err != nil {
 		c.Log.Error("container record not written", "container", r.ID, "error", err)
 	}

@@ -19,6 +19,8 @@ type Entry struct {
 
 	rec atomic.Pointer[record.Record]
 	run atomic.Pointer[Run]
+	// health is in memory alone: after the daemon's start it is found out anew.
+	health atomic.Pointer[container.Health]
 	// turn holds one token; who has it may change the container.
 	turn chan struct{}
 
@@ -61,6 +63,12 @@ func (e *Entry) Record() *record.Record { return e.rec.Load() }
 
 // Publish replaces the snapshot. The caller has the turn.
 func (e *Entry) Publish(r *record.Record) { e.rec.Store(r) }
+
+// Health is what the health check last found; nil where there is none. It must not be changed.
+func (e *Entry) Health() *container.Health { return e.health.Load() }
+
+// SetHealth replaces it; the health check alone calls it.
+func (e *Entry) SetHealth(h *container.Health) { e.health.Store(h) }
 
 // Run is the present run; nil where the container does not run.
 func (e *Entry) Run() *Run { return e.run.Load() }

@@ -25,9 +25,11 @@ func (q *Query) Inspect(ctx context.Context, ref string, size bool) (container.I
 		files = q.Ledger.Dir(other)
 	}
 	argv := config.Command(r.Config)
+	state := r.API()
+	state.Health = e.Health()
 	out := container.InspectResponse{
 		ID: r.ID, Created: record.Stamp(r.Created), Path: argv[0], Args: argv[1:],
-		State: r.API(), Image: r.Image.ID, LogPath: r.Log.Path, Name: r.Ref(), RestartCount: r.RestartCount,
+		State: state, Image: r.Image.ID, LogPath: r.Log.Path, Name: r.Ref(), RestartCount: r.RestartCount,
 		Driver: q.Images.Driver(), Platform: "linux", ExecIDs: e.Execs(),
 		HostsPath: filepath.Join(files, "hosts"), HostnamePath: filepath.Join(files, "hostname"),
 		ResolvConfPath: filepath.Join(files, "resolv.conf"),

@@ -41,10 +41,10 @@ func (q *Query) List(ctx context.Context, opt request.List) ([]container.Summary
 	out := []container.Summary{}
 	for _, e := range q.Index.All() {
 		r := e.Record()
-		if !m.match(r) {
+		if !m.match(e, r) {
 			continue
 		}
-		s := q.summary(r)
+		s := q.summary(e, r)
 		if opt.Size {
 			if s.SizeRw, s.SizeRootFs, err = q.sizes(ctx, r); err != nil {
 				q.Log.Warn("size of a container unknown", "container", r.ID, "error", err)
@@ -58,13 +58,17 @@ func (q *Query) List(ctx context.Context, opt request.List) ([]container.Summary
 	return out, nil
 }
 
-func (q *Query) summary(r *record.Record) container.Summary {
+func (q *Query) summary(e *index.Entry, r *record.Record) container.Summary {
 	s := container.Summary{
 		ID: r.ID, Names: []string{r.Ref()}, Image: r.Config.Image, ImageID: r.Image.ID,
 		Command: commandLine(config.Command(r.Config)), Created: r.Created.Unix(),
 		Ports: ports(r), Labels: r.Config.Labels, State: r.Visible(), Status: r.Status(q.Now()),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: networks(r)},
 		Mounts:          mountPoints(r),
+	}
+	s.Health = health(e)
+	if s.State == container.StateRunning {
+		s.Status += healthWords[s.Health.Status]
 	}
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
@@ -75,6 +79,19 @@ func (q *Query) summary(r *record.Record) container.Summary {
 	}
 	s.HostConfig.NetworkMode, s.HostConfig.Annotations = string(r.HostConfig.NetworkMode), r.HostConfig.Annotations
 	return s
+}
+
+// healthWords are what ps shows behind the time.
+var healthWords = map[container.HealthStatus]string{
+	container.Starting: " (health: starting)", container.Healthy: " (healthy)", container.Unhealthy: " (unhealthy)",
+}
+
+func health(e *index.Entry) *container.HealthSummary {
+	h := e.Health()
+	if h == nil {
+		return &container.HealthSummary{Status: container.NoHealthcheck}
+	}
+	return &container.HealthSummary{Status: h.Status, FailingStreak: h.FailingStreak}
 }
 
 // commandLine quotes arguments that hold spaces, as Docker does.
@@ -208,7 +225,7 @@ func (q *Query) matcher(ctx context.Context, opt request.List) (*matcher, error)
 	return m, nil
 }
 
-func (m *matcher) match(r *record.Record) bool {
+func (m *matcher) match(e *index.Entry, r *record.Record) bool {
 	f := m.f
 	status := r.Visible()
 	task, _ := f.Bool("is-task", false)
@@ -222,7 +239,7 @@ func (m *matcher) match(r *record.Record) bool {
 	case !f.MatchFunc("id", func(v string) bool { return strings.HasPrefix(r.ID, v) || strings.Contains(r.ID, v) }):
 	case !f.MatchPattern("name", r.Name) && !f.MatchPattern("name", r.Ref()):
 	case !remove.MatchLabels(f, r.Config.Labels):
-	case !f.MatchFunc("health", func(v string) bool { return v == string(container.NoHealthcheck) }):
+	case !f.MatchFunc("health", func(v string) bool { return v == string(health(e).Status) }):
 	case !f.MatchFunc("isolation", func(v string) bool { return v == "default" || v == "" }):
 	case m.images != nil && !slices.Contains(m.images, r.Image.ID) && !slices.Contains(m.images, r.Config.Image):
 	case !f.MatchFunc("network", func(v string) bool { return onNetwork(r, v) }):
