@@ -53,7 +53,7 @@ func (p *nativeProber) Close() { _ = unix.Close(p.pidfd) }
 func (p *nativeProber) Probe(ctx context.Context) (int, string, error) {
 	code, out, err := p.probe(ctx, p.dial, p.target)
 	if err != nil {
-		return 1, err.Error(), nil
+		return 1, err.Error(), nil //nolint:nilerr // a connection that is refused is the probe's result
 	}
 	return code, out, nil
 }
