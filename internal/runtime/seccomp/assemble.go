@@ -40,7 +40,7 @@ func assemble(s *specs.LinuxSeccomp) ([]bpf.RawInstruction, error) {
 				return nil, err
 			}
 		}
-		tree, err := tree(list)
+		tree, err := finder{arch.Big, arch.Narrow}.tree(list)
 		if err != nil {
 			return nil, err
 		}
@@ -73,27 +73,34 @@ func withX32(s *specs.LinuxSeccomp, arches []table.Arch, list []span) ([]span, e
 		if err != nil {
 			return nil, err
 		}
-		for i, sp := range own {
-			if sp.first >= table.X32 {
-				return append(list, own[i:]...), nil
-			}
+		for i := range own {
+			own[i].narrow = true
 		}
-		return list, nil
+		// The last that begins below the convention's first number reaches into it.
+		i := 0
+		for i+1 < len(own) && own[i+1].first <= table.X32 {
+			i++
+		}
+		own[i].first = table.X32
+		return append(list, own[i:]...), nil
 	}
 	return append(list, span{first: table.X32, ret: unix.SECCOMP_RET_KILL_PROCESS}), nil
 }
 
+// finder writes the code for an architecture whose arguments lie so in memory.
+type finder struct{ big, narrow bool }
+
 // tree finds the span of the number in the accumulator.
-func tree(list []span) (code, error) {
+func (f finder) tree(list []span) (code, error) {
 	if len(list) == 1 {
-		return leaf(list[0])
+		return f.leaf(list[0])
 	}
 	mid := len(list) / 2
-	low, err := tree(list[:mid])
+	low, err := f.tree(list[:mid])
 	if err != nil {
 		return nil, err
 	}
-	high, err := tree(list[mid:])
+	high, err := f.tree(list[mid:])
 	if err != nil {
 		return nil, err
 	}
@@ -111,10 +118,10 @@ func tree(list []span) (code, error) {
 }
 
 // leaf asks the rules of one call in turn.
-func leaf(sp span) (code, error) {
+func (f finder) leaf(sp span) (code, error) {
 	var out code
 	for _, r := range sp.rules {
-		part, err := match(r)
+		part, err := finder{f.big, f.narrow || sp.narrow}.match(r)
 		if err != nil {
 			return nil, err
 		}
@@ -125,11 +132,11 @@ func leaf(sp span) (code, error) {
 
 // match returns where all conditions of r hold, and goes on behind itself where
 // one does not.
-func match(r rule) (code, error) {
+func (f finder) match(r rule) (code, error) {
 	// From the last condition to the first, so that the way to the end is known.
 	tail := code{bpf.RetConstant{Val: r.ret}}
 	for i := len(r.args) - 1; i >= 0; i-- {
-		part, err := compare(r.args[i], uint8(len(tail)))
+		part, err := f.compare(r.args[i], uint8(len(tail)))
 		if err != nil {
 			return nil, err
 		}
@@ -140,20 +147,26 @@ func match(r rule) (code, error) {
 
 // compare goes on behind itself where the condition holds, and skips further
 // behind that where it does not. Arguments have 64 bits, the accumulator 32.
-func compare(a specs.LinuxSeccompArg, skip uint8) (code, error) {
+func (f finder) compare(a specs.LinuxSeccompArg, skip uint8) (code, error) {
 	low := bpf.LoadAbsolute{Off: offArgs + 8*uint32(a.Index), Size: 4}
 	high := bpf.LoadAbsolute{Off: low.Off + 4, Size: 4}
+	if f.big {
+		low, high = high, low
+	}
 	value, mask := a.Value, ^uint64(0)
 	var masked []bpf.Instruction
 	if a.Op == specs.OpMaskedEqual {
 		value, mask = a.ValueTwo&a.Value, a.Value
-		if a.ValueTwo&^a.Value != 0 {
+		if never := a.ValueTwo &^ a.Value; never != 0 && !f.narrow || uint32(never) != 0 {
 			// Never true: the mask takes bits away that are asked for.
 			return code{bpf.Jump{Skip: uint32(skip)}}, nil
 		}
 		masked = []bpf.Instruction{bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: uint32(mask)}}
 	}
 	hi, lo := uint32(value>>32), uint32(value)
+	if f.narrow {
+		return half(a.Op, append(code{low}, masked...), lo, skip)
+	}
 	switch a.Op {
 	case specs.OpEqualTo, specs.OpMaskedEqual:
 		n := uint8(len(masked))
@@ -192,4 +205,26 @@ func compare(a specs.LinuxSeccompArg, skip uint8) (code, error) {
 	default:
 		return nil, invalid("unknown operator %q", a.Op)
 	}
+}
+
+// half compares the lower half alone, which load has put in the accumulator.
+func half(op specs.LinuxSeccompOperator, load code, value uint32, skip uint8) (code, error) {
+	jump := bpf.JumpIf{Val: value, SkipFalse: skip}
+	switch op {
+	case specs.OpEqualTo, specs.OpMaskedEqual:
+		jump.Cond = bpf.JumpEqual
+	case specs.OpGreaterThan:
+		jump.Cond = bpf.JumpGreaterThan
+	case specs.OpGreaterEqual:
+		jump.Cond = bpf.JumpGreaterOrEqual
+	case specs.OpNotEqual:
+		jump = bpf.JumpIf{Cond: bpf.JumpEqual, Val: value, SkipTrue: skip}
+	case specs.OpLessThan:
+		jump = bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: value, SkipTrue: skip}
+	case specs.OpLessEqual:
+		jump = bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: value, SkipTrue: skip}
+	default:
+		return nil, invalid("unknown operator %q", op)
+	}
+	return append(load, jump), nil
 }

@@ -24,6 +24,8 @@ type span struct {
 	first uint32
 	ret   uint32
 	rules []rule
+	// narrow: arguments have 32 bits.
+	narrow bool
 }
 
 func (s span) same(o span) bool { return s.ret == o.ret && len(s.rules) == 0 && len(o.rules) == 0 }
@@ -53,7 +55,7 @@ func action(a specs.LinuxSeccompAction, data *uint) (uint32, error) {
 	case specs.ActLog:
 		return unix.SECCOMP_RET_LOG, nil
 	case specs.ActNotify:
-		return 0, invalid("action %s needs a listener, which is not supported", a)
+		return unix.SECCOMP_RET_USER_NOTIF, nil
 	default:
 		return 0, invalid("unknown action %q", a)
 	}
@@ -111,7 +113,9 @@ func unknown(def, last uint32) uint32 {
 	}
 }
 
-// byNumber collects the rules of each call. An unconditional one ends the list.
+// byNumber collects the rules of each call, as libseccomp sees them in runc's
+// hands: an unconditional one stands for all of them, and one with the default
+// action is not there. Of several conditions that hold the first decides.
 func byNumber(s *specs.LinuxSeccomp, arch table.Arch, def uint32) (map[uint32]*span, uint32, error) {
 	calls := map[uint32]*span{}
 	closed := map[uint32]bool{}
@@ -126,28 +130,32 @@ func byNumber(s *specs.LinuxSeccomp, arch table.Arch, def uint32) (map[uint32]*s
 			return nil, 0, err
 		}
 		for _, name := range call.Names {
-			n, ok := arch.Numbers[name]
-			if !ok {
-				continue
-			}
-			last = max(last, n)
-			sp := calls[n]
-			if sp == nil {
-				sp = &span{ret: def}
-				calls[n] = sp
-			}
-			switch {
-			case len(sets) == 0 && !closed[n]:
-				closed[n] = true
-				sp.ret = ret
-			case len(sets) > 0:
-				for _, args := range sets {
-					sp.rules = append(sp.rules, rule{ret, args})
+			for _, t := range places(arch, name, sets) {
+				last = max(last, t.number)
+				if ret == def {
+					continue
+				}
+				sp := calls[t.number]
+				if sp == nil {
+					sp = &span{ret: def}
+					calls[t.number] = sp
+				}
+				switch {
+				case len(t.sets) == 0 && !closed[t.number]:
+					closed[t.number] = true
+					sp.ret = ret
+				case len(t.sets) > 0:
+					for _, args := range t.sets {
+						sp.rules = append(sp.rules, rule{ret, args})
+					}
 				}
 			}
 		}
 	}
-	for _, sp := range calls {
+	for n, sp := range calls {
+		if closed[n] {
+			sp.rules = nil
+		}
 		// What comes to the same as the end of the list need not be asked.
 		for len(sp.rules) > 0 && sp.rules[len(sp.rules)-1].ret == sp.ret {
 			sp.rules = sp.rules[:len(sp.rules)-1]

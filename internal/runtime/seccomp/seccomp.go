@@ -111,7 +111,11 @@ func encode(insns []bpf.RawInstruction) []byte {
 }
 
 // native is the machine's own architecture.
-var native = map[string]specs.Arch{"amd64": specs.ArchX86_64, "arm64": specs.ArchAARCH64, "386": specs.ArchX86, "arm": specs.ArchARM}
+var native = map[string]specs.Arch{
+	"amd64": specs.ArchX86_64, "arm64": specs.ArchAARCH64, "386": specs.ArchX86, "arm": specs.ArchARM, "riscv64": specs.ArchRISCV64,
+	"loong64": specs.ArchLOONGARCH64, "s390x": specs.ArchS390X, "ppc64": specs.ArchPPC64, "ppc64le": specs.ArchPPC64LE,
+	"mips": specs.ArchMIPS, "mipsle": specs.ArchMIPSEL, "mips64": specs.ArchMIPS64, "mips64le": specs.ArchMIPSEL64,
+}
 
 // targets are the architectures to compile for, the machine's own first.
 func targets(s *specs.LinuxSeccomp) ([]table.Arch, error) {
@@ -122,8 +126,12 @@ func targets(s *specs.LinuxSeccomp) ([]table.Arch, error) {
 	list := []table.Arch{own}
 	for _, name := range s.Architectures {
 		a, ok := table.For(name)
-		if !ok {
-			return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("seccomp: architecture %q is not supported", name))
+		switch {
+		case ok:
+		case table.Named(name):
+			return nil, invalid("the system call numbers of architecture %s are not known here", name)
+		default:
+			return nil, invalid("unknown architecture %q", name)
 		}
 		if !slices.ContainsFunc(list, func(b table.Arch) bool { return a.Name == b.Name }) {
 			list = append(list, a)

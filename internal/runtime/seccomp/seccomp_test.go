@@ -3,6 +3,7 @@ package seccomp
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -142,7 +143,6 @@ func TestRefusals(t *testing.T) {
 	big := uint(1 << 20)
 	for what, s := range map[string]*specs.LinuxSeccomp{
 		"unknown action": {DefaultAction: "SCMP_ACT_DANCE"},
-		"notify":         {DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: specs.ActNotify}}},
 		"architecture":   {DefaultAction: specs.ActAllow, Architectures: []specs.Arch{"SCMP_ARCH_PDP11"}},
 		"errno":          {DefaultAction: specs.ActErrno, DefaultErrnoRet: &big},
 		"operator": {DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: specs.ActErrno,
@@ -152,6 +152,30 @@ func TestRefusals(t *testing.T) {
 	} {
 		if _, err := Compile(s); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := Compile(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: []specs.Arch{specs.ArchS390}}); err == nil || !strings.Contains(err.Error(), "SCMP_ARCH_S390 are not known") {
+		t.Errorf("an architecture without a table: %v", err)
+	}
+	for what, s := range map[string]*specs.LinuxSeccomp{
+		"unknown flag":             {Flags: []specs.LinuxSeccompFlag{"SECCOMP_FILTER_FLAG_X"}},
+		"needs a call with action": {Flags: []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}},
+		"needs a listenerPath":     {DefaultAction: specs.ActNotify},
+		"without a listenerPath":   {ListenerMetadata: "x"},
+	} {
+		_, err := Flags(s)
+		if err == nil {
+			_, err = Listens(s)
+		}
+		if err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for want, flags := range map[uint32][]specs.LinuxSeccompFlag{
+		unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW: nil, 0: {}, unix.SECCOMP_FILTER_FLAG_LOG: {specs.LinuxSeccompFlagLog, tsync},
+	} {
+		if got, err := Flags(&specs.LinuxSeccomp{Flags: flags}); got != want || err != nil {
+			t.Errorf("flags %v: %#x, %v", flags, got, err)
 		}
 	}
 	if _, err := Parse("{", nil); !errdefs.IsInvalidArgument(err) {

@@ -20,7 +20,7 @@ func main() {
 		log.Fatal(err)
 	}
 	number := regexp.MustCompile(`(?m)^\s+SYS_(\w+)\s+= (\d+)$`)
-	for _, arch := range []string{"386", "amd64", "arm", "arm64"} {
+	for _, arch := range []string{"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "ppc", "ppc64", "riscv64", "s390x"} {
 		source, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(out)), "unix", "zsysnum_linux_"+arch+".go"))
 		if err != nil {
 			log.Fatal(err)
