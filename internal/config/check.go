@@ -150,7 +150,11 @@ func (c *Config) checkContainers() error {
 	if m := c.DefaultIpcMode; m != "" && m != "private" && m != "shareable" {
 		errs = append(errs, fmt.Errorf("invalid default-ipc-mode %q: must be private or shareable", m))
 	}
-	if !strings.HasPrefix(c.CgroupParent, "/") || c.CgroupParent != filepath.Clean(c.CgroupParent) || c.CgroupParent == "/" {
+	if c.CgroupDriver() == "systemd" {
+		if len(c.CgroupParent) <= len(".slice") || !strings.HasSuffix(c.CgroupParent, ".slice") {
+			errs = append(errs, fmt.Errorf("invalid cgroup-parent %q: cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"", c.CgroupParent))
+		}
+	} else if !strings.HasPrefix(c.CgroupParent, "/") || c.CgroupParent != filepath.Clean(c.CgroupParent) || c.CgroupParent == "/" {
 		errs = append(errs, fmt.Errorf("invalid cgroup-parent %q: must be a clean absolute path below /", c.CgroupParent))
 	}
 	for name, u := range c.DefaultUlimits {
@@ -162,6 +166,19 @@ func (c *Config) checkContainers() error {
 		errs = append(errs, fmt.Errorf("invalid shutdown-timeout %d: must not be negative", c.ShutdownTimeout))
 	}
 	return errors.Join(errs...)
+}
+
+const cgroupDriver = "native.cgroupdriver="
+
+// CgroupDriver is how control groups are made: cgroupfs or systemd. The last option counts.
+func (c *Config) CgroupDriver() string {
+	driver := "cgroupfs"
+	for _, o := range c.ExecOpts {
+		if d, ok := strings.CutPrefix(o, cgroupDriver); ok {
+			driver = d
+		}
+	}
+	return driver
 }
 
 func (c *Config) checkRuntimes() error {
@@ -178,8 +195,8 @@ func (c *Config) checkRuntimes() error {
 		errs = append(errs, fmt.Errorf("specified default runtime '%s' does not exist", c.DefaultRuntime))
 	}
 	for _, o := range c.ExecOpts {
-		if o != "native.cgroupdriver=cgroupfs" {
-			errs = append(errs, fmt.Errorf("unsupported exec-opt %q: must be native.cgroupdriver=cgroupfs", o))
+		if d, ok := strings.CutPrefix(o, cgroupDriver); !ok || d != "cgroupfs" && d != "systemd" {
+			errs = append(errs, fmt.Errorf("unsupported exec-opt %q: must be native.cgroupdriver=cgroupfs or native.cgroupdriver=systemd", o))
 		}
 	}
 	return errors.Join(errs...)

@@ -41,6 +41,9 @@ func Load(args []string, help io.Writer) (*Config, error) {
 			reflect.ValueOf(o.at(c)).Elem().Set(reflect.ValueOf(o.at(set)).Elem())
 		}
 	}
+	if c.CgroupParent == Default().CgroupParent && c.CgroupDriver() == "systemd" {
+		c.CgroupParent = "system.slice" // where Docker has its containers too
+	}
 	if err := c.finish(); err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ var options = []option{
 	{key: "default-cgroupns-mode", usage: "Default cgroup namespace of containers: host or private", at: func(c *Config) any { return &c.DefaultCgroupnsMode }},
 	{key: "default-ipc-mode", usage: "Default IPC mode of containers: private or shareable", at: func(c *Config) any { return &c.DefaultIpcMode }},
 	{key: "cgroup-parent", usage: "Parent cgroup of all containers", at: func(c *Config) any { return &c.CgroupParent }},
-	{key: "exec-opts", flag: "exec-opt", usage: "Runtime option: native.cgroupdriver=cgroupfs", at: func(c *Config) any { return &c.ExecOpts }},
+	{key: "exec-opts", flag: "exec-opt", usage: "Runtime option: native.cgroupdriver=cgroupfs or systemd", at: func(c *Config) any { return &c.ExecOpts }},
 	{key: "labels", flag: "label", usage: "KEY=VALUE label of the daemon", at: func(c *Config) any { return &c.Labels }, reload: true},
 	{key: "init", usage: "Run an init in containers that forwards signals and reaps processes", at: func(c *Config) any { return &c.Init }},
 	{key: "no-new-privileges", usage: "Set no-new-privileges for containers by default", at: func(c *Config) any { return &c.NoNewPrivileges }},

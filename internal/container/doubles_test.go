@@ -372,7 +372,7 @@ func (m *mon) Forget(_ context.Context, id monitor.ProcessID) error {
 
 type cgroups world
 
-func (c *cgroups) Create(id string, _ *specs.LinuxResources) (deps.Group, error) {
+func (c *cgroups) Create(_, id string, _ *specs.LinuxResources) (deps.Group, error) {
 	w := (*world)(c)
 	if err := w.fault("cgroup"); err != nil {
 		return nil, err
@@ -386,7 +386,7 @@ func (c *cgroups) Create(id string, _ *specs.LinuxResources) (deps.Group, error)
 	return w.groups[id], nil
 }
 
-func (c *cgroups) Open(id string) (deps.Group, error) {
+func (c *cgroups) Open(_, id string) (deps.Group, error) {
 	w := (*world)(c)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -406,10 +406,12 @@ func (c *cgroups) List() ([]string, error) {
 	}
 	return ids, nil
 }
-func (c *cgroups) Driver() string  { return "cgroupfs" }
-func (c *cgroups) Version() string { return "1" }
+func (c *cgroups) Check(string) error { return nil }
+func (c *cgroups) Driver() string     { return "cgroupfs" }
+func (c *cgroups) Version() string    { return "1" }
 
 func (g *group) Procs() []string                    { return []string{"/cg/" + g.id} }
+func (g *group) Joined()                            {}
 func (g *group) Path() string                       { return g.id }
 func (g *group) Update(*specs.LinuxResources) error { return g.w.fault("update") }
 func (g *group) set(frozen bool) error {

@@ -152,7 +152,7 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 		return err
 	}
 	back.Push("close store", func(context.Context) error { return d.db.Close() })
-	if d.cgroups, err = cgroup.New(cfg.CgroupParent); err != nil {
+	if d.cgroups, err = cgroup.New(cfg.CgroupDriver(), cfg.CgroupParent); err != nil {
 		return err
 	}
 	cgroup.Tidy(cfg.CgroupParent)

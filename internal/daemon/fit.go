@@ -13,16 +13,16 @@ import (
 // cgroups is the cgroup tree as the containers see it.
 type cgroups struct{ cgroup.Manager }
 
-func (c cgroups) Create(id string, r *specs.LinuxResources) (deps.Group, error) {
-	g, err := c.Manager.Create(id, r)
+func (c cgroups) Create(parent, id string, r *specs.LinuxResources) (deps.Group, error) {
+	g, err := c.Manager.Create(parent, id, r)
 	if err != nil {
 		return nil, err
 	}
 	return group{g}, nil
 }
 
-func (c cgroups) Open(id string) (deps.Group, error) {
-	g, err := c.Manager.Open(id)
+func (c cgroups) Open(parent, id string) (deps.Group, error) {
+	g, err := c.Manager.Open(parent, id)
 	if err != nil {
 		return nil, err
 	}

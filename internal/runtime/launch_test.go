@@ -360,9 +360,9 @@ func TestNetNSByDescriptor(t *testing.T) {
 
 func TestCgroupFromTheStart(t *testing.T) {
 	dir := busybox(t)
-	m, err := cgroup.New(fmt.Sprintf("/hoytest-runtime-%d", os.Getpid()))
+	m, err := cgroup.New(cgroup.Cgroupfs, fmt.Sprintf("/hoytest-runtime-%d", os.Getpid()))
 	must(t, err)
-	g, err := m.Create("c", &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(20))}})
+	g, err := m.Create("", "c", &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(20))}})
 	must(t, err)
 	procs := g.Procs()
 	defer func() {

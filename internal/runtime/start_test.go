@@ -160,9 +160,9 @@ func BenchmarkStartEverything(b *testing.B) {
 	must(b, err)
 	filter, err := seccomp.Compile(profile)
 	must(b, err)
-	m, err := cgroup.New(fmt.Sprintf("/hoybench-%d", os.Getpid()))
+	m, err := cgroup.New(cgroup.Cgroupfs, fmt.Sprintf("/hoybench-%d", os.Getpid()))
 	must(b, err)
-	g, err := m.Create("c", &specs.LinuxResources{})
+	g, err := m.Create("", "c", &specs.LinuxResources{})
 	must(b, err)
 	procs := g.Procs()
 	defer func() {

@@ -141,6 +141,8 @@ type Monitor interface {
 type Group interface {
 	// Procs are the cgroup.procs files that a first process is written to.
 	Procs() []string
+	// Joined says that the first process is in the group.
+	Joined()
 	Path() string
 	Update(r *specs.LinuxResources) error
 	Freeze() error
@@ -155,8 +157,11 @@ type Group interface {
 
 // Cgroups makes and finds the cgroups of one engine.
 type Cgroups interface {
-	Create(id string, r *specs.LinuxResources) (Group, error)
-	Open(id string) (Group, error)
+	// Create makes a group; parent is "" for the engine's own.
+	Create(parent, id string, r *specs.LinuxResources) (Group, error)
+	Open(parent, id string) (Group, error)
+	// Check says whether parent can be one.
+	Check(parent string) error
 	List() ([]string, error)
 	Driver() string
 	// Version is 1 or 2.

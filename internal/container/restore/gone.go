@@ -12,6 +12,7 @@ type goneGroup struct{}
 var errGone = errdefs.ErrNotFound.WithMessage("the container's cgroup was removed by someone else")
 
 func (goneGroup) Procs() []string                              { return nil }
+func (goneGroup) Joined()                                      {}
 func (goneGroup) Path() string                                 { return "" }
 func (goneGroup) Update(*specs.LinuxResources) error           { return errGone }
 func (goneGroup) Freeze() error                                { return errGone }

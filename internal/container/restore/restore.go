@@ -128,7 +128,7 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 		})
 		x.Publish(e, r)
 	}
-	g, err := x.Cgroups.Open(r.ID)
+	g, err := x.Cgroups.Open(r.HostConfig.CgroupParent, r.ID)
 	if err != nil {
 		x.Log.Error("cgroup of a running container not found", "container", r.ID, "error", err)
 		g = goneGroup{}
@@ -238,7 +238,7 @@ func (x *Restorer) lost(ctx context.Context, e *index.Entry) {
 // killLost ends what is left of a container without a monitor: nobody holds its
 // streams and nobody could report its end.
 func (x *Restorer) killLost(r *record.Record) {
-	g, err := x.Cgroups.Open(r.ID)
+	g, err := x.Cgroups.Open(r.HostConfig.CgroupParent, r.ID)
 	if err != nil {
 		return
 	}
@@ -302,7 +302,7 @@ func (x *Restorer) sweepGroups(known func(string) bool, rep *Report) {
 		if e, ok := x.Index.Get(id); ok && e.Run() != nil || !isID(id) {
 			continue
 		}
-		g, err := x.Cgroups.Open(id)
+		g, err := x.Cgroups.Open("", id)
 		if err != nil {
 			continue
 		}

@@ -65,6 +65,7 @@ func (s *Starter) Start(ctx context.Context, e *index.Entry) error {
 	if err != nil {
 		return err
 	}
+	a.group.Joined()
 	e.SetRun(&index.Run{Group: a.group, Ended: make(chan struct{})})
 	s.Publish(e, running)
 	s.Event(running, events.ActionStart, nil)
@@ -133,7 +134,7 @@ func (a *attempt) plan(ctx context.Context) (Plan, error) {
 	}, {
 		Stage: 2, Name: "cgroup", Detail: "create " + core.Short(id),
 		Do: func(context.Context) (err error) {
-			a.group, err = a.s.Cgroups.Create(id, a.prep.resources)
+			a.group, err = a.s.Cgroups.Create(hc.CgroupParent, id, a.prep.resources)
 			return err
 		},
 		UndoName: "remove", Undo: func(context.Context) error { return a.group.Remove() },

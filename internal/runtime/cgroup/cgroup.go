@@ -1,6 +1,7 @@
 // Package cgroup makes the control groups of containers, limits them, reads
-// their counters and removes them, on version 1, hybrid and version 2 machines.
-// A container's group is PARENT/ID in every hierarchy that is used.
+// their counters and removes them, on version 1, hybrid and version 2 machines,
+// by its own hand (driver cgroupfs) or through systemd. A container's group is
+// PARENT/ID in every hierarchy that is used.
 package cgroup
 
 import (
@@ -8,31 +9,30 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/cgroups"
-	// Teaches the library device rules.
-	_ "github.com/opencontainers/cgroups/devices"
-	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/cgroup/tree"
 )
 
-// Manager makes and finds the groups below one parent.
+// Manager makes and finds an engine's groups. A parent of "" is the engine's own.
 type Manager interface {
-	// Create makes the group of id with limits. One left over from before is
-	// removed first; where processes still are in it, the error is AlreadyExists.
-	Create(id string, r *specs.LinuxResources) (Group, error)
+	// Create makes the group of id below parent with limits. One left over from
+	// before is removed first; where processes still are in it, the error is
+	// AlreadyExists.
+	Create(parent, id string, r *specs.LinuxResources) (Group, error)
 	// Open finds the group of id. The error is NotFound where there is none.
-	Open(id string) (Group, error)
-	// List gives the ids that have a group in any hierarchy.
+	Open(parent, id string) (Group, error)
+	// List gives the ids that have a group below the engine's own parent.
 	List() ([]string, error)
-	// Clear removes the parent itself, where no group is left below it.
+	// Clear removes the engine's own parent, where no group is left below it.
 	Clear() error
-	// Driver is how groups are made: "cgroupfs".
+	// Check says whether parent can be one. The error is InvalidArgument.
+	Check(parent string) error
+	// Driver is how groups are made: "cgroupfs" or "systemd".
 	Driver() string
 	// Version is "1" (also for a hybrid machine) or "2".
 	Version() string
@@ -42,12 +42,16 @@ type Manager interface {
 type Group interface {
 	// Procs are the cgroup.procs files that a first process is written to.
 	Procs() []string
+	// Joined says that the container's first process is in the group.
+	Joined()
 	// Path is the group's name below each hierarchy's root.
 	Path() string
-	// Update changes those limits that r names.
+	// Update changes those limits that r names; where one is refused the
+	// others are put back.
 	Update(r *specs.LinuxResources) error
 	Freeze() error
 	Thaw() error
+	Frozen() (bool, error)
 	// Pids are the host's numbers of all processes in the group and below.
 	Pids() ([]int, error)
 	Stats() (*Stats, error)
@@ -56,67 +60,88 @@ type Group interface {
 	// Kill sends SIGKILL to all processes, frozen ones too, and waits until
 	// they are gone, for two seconds at most.
 	Kill() error
-	// Remove deletes the group; it tries for a moment while the kernel still
-	// lets go of ended processes. A group that is gone is no error.
+	// Remove deletes the group, and parents made for it that are empty now; it
+	// tries for a moment while the kernel still lets go of ended processes. A
+	// group that is gone is no error.
 	Remove() error
 }
 
-// controllers are the version 1 hierarchies that a container's limits, counters
-// and freezer need. Each costs a directory per container.
-var controllers = []string{"devices", "memory", "cpu", "cpuacct", "cpuset", "pids", "blkio", "freezer", "hugetlb"}
-
-// groups is the Manager; roots maps a controller to the parent's directory,
-// with the one key "" on version 2.
-type groups struct {
-	parent  string
-	unified bool
-	roots   map[string]string
+// Place is the group that an OCI specification names, made or not.
+type Place interface {
+	Group
+	// Make makes the group with limits. The error is AlreadyExists where
+	// processes are in it.
+	Make(r *specs.LinuxResources) error
+	Exists() bool
+	// Paths are its directories by controller; version 2 has the key "".
+	Paths() map[string]string
 }
 
-// unifiedRoot is where systemd, and every distribution with it, mounts version 2.
-const unifiedRoot = "/sys/fs/cgroup"
+// Drivers.
+const (
+	Cgroupfs = "cgroupfs"
+	Systemd  = "systemd"
+)
+
+// usual are the version 1 hierarchies that every container is in (systemd's has
+// no controller; a systemd inside a container looks for itself there); others only
+// where a limit asks. Each costs a directory per container. The freezer is
+// version 2's where that is mounted.
+var usual = []string{"devices", "memory", "cpu", "cpuacct", "cpuset", "pids", "blkio", "name=systemd"}
+
+// groups is the Manager of the driver cgroupfs.
+type groups struct {
+	t      *tree.Tree
+	parent string
+	ready  parents
+}
 
 // New returns the manager of the groups below parent, an absolute path in each
-// hierarchy such as "/hoy". Nothing is made yet.
-func New(parent string) (Manager, error) {
-	parent = path.Clean("/" + parent)
-	if parent == "/" {
-		return nil, errdefs.ErrInvalidArgument.WithMessage("the cgroup parent must be below /")
+// hierarchy such as "/hoy" or, with systemd, a slice. Nothing is made yet.
+func New(driver, parent string) (Manager, error) {
+	t, err := tree.Find()
+	if err != nil {
+		return nil, err
 	}
-	g := &groups{parent: parent, unified: cgroups.IsCgroup2UnifiedMode(), roots: map[string]string{}}
-	if g.unified {
-		g.roots[""] = filepath.Join(unifiedRoot, parent)
-		return g, nil
-	}
-	for _, name := range controllers {
-		mount, err := cgroups.FindCgroupMountpoint("", name)
-		if cgroups.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("find cgroup hierarchy %s: %w", name, err)
-		}
-		g.roots[name] = filepath.Join(mount, parent)
-	}
-	if g.roots["devices"] == "" {
+	if one, _ := t.Has("devices"); !one && t.V2.Dir == "" {
 		return nil, errors.New("no cgroup hierarchy for devices is mounted: containers could not be kept from the host's devices")
 	}
+	switch driver {
+	case Systemd:
+		return newSlices(t, parent)
+	case Cgroupfs, "":
+	default:
+		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("unknown cgroup driver %q", driver))
+	}
+	g := &groups{t: t, parent: path.Clean("/" + parent), ready: parents{t: t}}
+	if err := g.Check(g.parent); err != nil {
+		return nil, err
+	}
+	g.ready.keep = g.parent
 	return g, nil
 }
 
-func (g *groups) Driver() string { return "cgroupfs" }
+func (g *groups) Driver() string { return Cgroupfs }
 
-func (g *groups) Version() string {
-	if g.unified {
-		return "2"
+func (g *groups) Version() string { return g.t.Version() }
+
+func (g *groups) Check(parent string) error {
+	switch {
+	case strings.ContainsAny(parent, "\x00\n") || len(parent) > 1024:
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("cgroup-parent %q is not a path", parent))
+	case path.Clean("/"+parent) == "/" && parent != "":
+		return errdefs.ErrInvalidArgument.WithMessage("the cgroup parent must be below /")
 	}
-	return "1"
+	return nil
 }
 
-func (g *groups) List() ([]string, error) {
+func (g *groups) List() ([]string, error) { return list(g.t, g.parent) }
+
+// list gives the groups below parent in any hierarchy.
+func list(t *tree.Tree, parent string) ([]string, error) {
 	seen := map[string]bool{}
 	var ids []string
-	for _, dir := range g.roots {
+	for _, dir := range dirs(layout(t, parent, true)) {
 		entries, err := os.ReadDir(dir)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
@@ -136,63 +161,54 @@ func (g *groups) List() ([]string, error) {
 }
 
 func (g *groups) Clear() error {
+	g.ready.forget()
 	var errs []error
-	for _, dir := range g.roots {
+	for _, dir := range dirs(layout(g.t, g.parent, true)) {
 		// A directory with a group below is busy and stays.
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+		if err := rmdir(dir); err != nil && !busy(err) {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (g *groups) Open(id string) (Group, error) {
-	gr, err := g.group(id, &cgroups.Resources{})
+func (g *groups) Open(parent, id string) (Group, error) {
+	gr, err := g.group(parent, id)
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range gr.paths {
-		if _, err := os.Stat(dir); err == nil {
-			return gr, nil
-		}
-	}
-	return nil, errdefs.ErrNotFound.WithMessage("no cgroup " + gr.Path())
-}
-
-func (g *groups) Create(id string, r *specs.LinuxResources) (Group, error) {
-	res, err := resources(r)
-	if err != nil {
-		return nil, err
-	}
-	gr, err := g.group(id, res)
-	if err != nil {
-		return nil, err
-	}
-	if err := gr.clear(); err != nil {
-		return nil, err
-	}
-	if err := gr.mgr.Apply(-1); err != nil {
-		return nil, errors.Join(fmt.Errorf("make cgroup %s: %w", gr.Path(), err), gr.Remove())
-	}
-	if err := gr.set(res); err != nil {
-		return nil, errors.Join(fmt.Errorf("limit cgroup %s: %w", gr.Path(), err), gr.Remove())
+	if !gr.Exists() {
+		return nil, errdefs.ErrNotFound.WithMessage("no cgroup " + gr.Path())
 	}
 	return gr, nil
 }
 
-// group describes the group of id, whether or not it is there.
-func (g *groups) group(id string, res *cgroups.Resources) (*group, error) {
-	if id == "" || id == "." || id == ".." || strings.ContainsAny(id, "/\x00") {
-		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%q is not a cgroup name", id))
-	}
-	paths := make(map[string]string, len(g.roots))
-	for name, dir := range g.roots {
-		paths[name] = filepath.Join(dir, id)
-	}
-	cg := &cgroups.Cgroup{Path: path.Join(g.parent, id), Resources: res}
-	mgr, err := manager.NewWithPaths(cg, paths)
+func (g *groups) Create(parent, id string, r *specs.LinuxResources) (Group, error) {
+	gr, err := g.group(parent, id)
 	if err != nil {
-		return nil, fmt.Errorf("cgroup %s: %w", cg.Path, err)
+		return nil, err
 	}
-	return &group{name: cg.Path, unified: g.unified, paths: paths, mgr: mgr}, nil
+	return gr, gr.Make(r)
+}
+
+// group describes the group of id, whether or not it is there.
+func (g *groups) group(parent, id string) (*group, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	if err := g.Check(parent); err != nil {
+		return nil, err
+	}
+	if parent == "" {
+		parent = g.parent
+	}
+	name := path.Join("/", parent, id)
+	return &group{t: g.t, name: name, paths: layout(g.t, name, false), ready: &g.ready}, nil
+}
+
+func checkID(id string) error {
+	if id == "" || id == "." || id == ".." || strings.ContainsAny(id, "/\x00\n") {
+		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("%q is not a cgroup name", id))
+	}
+	return nil
 }

@@ -20,14 +20,17 @@ func testManager(tb testing.TB) (Manager, string) {
 		tb.Skip("needs root: it makes cgroups")
 	}
 	parent := fmt.Sprintf("/hoytest-%d-%s", os.Getpid(), strings.ReplaceAll(tb.Name(), "/", "_"))
-	m, err := New(parent)
+	m, err := New(Cgroupfs, parent)
 	if err != nil {
 		tb.Skipf("needs cgroups: %v", err)
 	}
 	tb.Cleanup(func() {
-		for _, dir := range m.(*groups).roots {
-			if err := os.Remove(dir); err != nil && !os.IsNotExist(err) {
-				tb.Errorf("left behind: %v", err)
+		if err := m.Clear(); err != nil {
+			tb.Errorf("clear: %v", err)
+		}
+		for _, dir := range dirs(layout(m.(*groups).t, parent, true)) {
+			if _, err := os.Stat(dir); err == nil {
+				tb.Errorf("%s is left behind", dir)
 			}
 		}
 	})
@@ -53,7 +56,7 @@ func TestLimitsReachTheKernel(t *testing.T) {
 	if m.Version() != "1" {
 		t.Skip("needs version 1 hierarchies: it reads their files")
 	}
-	g, err := m.Create("limits", &specs.LinuxResources{
+	g, err := m.Create("", "limits", &specs.LinuxResources{
 		Devices: dockerRules(),
 		Memory:  &specs.LinuxMemory{Limit: ptr(int64(64 << 20)), Reservation: ptr(int64(32 << 20)), Swappiness: ptr(uint64(10))},
 		CPU:     &specs.LinuxCPU{Shares: ptr(uint64(512)), Quota: ptr(int64(50000)), Period: ptr(uint64(100000)), Cpus: "0"},
@@ -95,10 +98,10 @@ func TestLimitsReachTheKernel(t *testing.T) {
 
 func TestLife(t *testing.T) {
 	m, parent := testManager(t)
-	if _, err := m.Open("one"); !errdefs.IsNotFound(err) {
+	if _, err := m.Open("", "one"); !errdefs.IsNotFound(err) {
 		t.Errorf("open of none: %v", err)
 	}
-	g, err := m.Create("one", &specs.LinuxResources{Devices: dockerRules()})
+	g, err := m.Create("", "one", &specs.LinuxResources{Devices: dockerRules()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +126,7 @@ func TestLife(t *testing.T) {
 	if pids, err := g.Pids(); err != nil || !slices.Equal(pids, []int{cmd.Process.Pid}) {
 		t.Errorf("pids: %v, %v", pids, err)
 	}
-	if _, err := m.Create("one", nil); !errdefs.IsAlreadyExists(err) {
+	if _, err := m.Create("", "one", nil); !errdefs.IsAlreadyExists(err) {
 		t.Errorf("create over a living one: %v", err)
 	}
 	if s, err := g.Stats(); err != nil || s.Pids.Current != 1 || s.Memory.Limit == 0 {
@@ -135,7 +138,7 @@ func TestLife(t *testing.T) {
 	if err := g.Freeze(); err != nil {
 		t.Errorf("freeze: %v", err)
 	}
-	again, err := m.Open("one")
+	again, err := m.Open("", "one")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +157,7 @@ func TestLife(t *testing.T) {
 func TestNames(t *testing.T) {
 	m, _ := testManager(t)
 	for _, id := range []string{"", ".", "..", "a/b", "../x"} {
-		if _, err := m.Create(id, nil); !errdefs.IsInvalidArgument(err) {
+		if _, err := m.Create("", id, nil); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("create %q: %v", id, err)
 		}
 	}
@@ -164,7 +167,7 @@ func BenchmarkCreate(b *testing.B) {
 	m, _ := testManager(b)
 	res := &specs.LinuxResources{Devices: dockerRules(), Pids: &specs.LinuxPids{Limit: ptr(int64(100))}}
 	for i := 0; b.Loop(); i++ {
-		g, err := m.Create(fmt.Sprint("b", i), res)
+		g, err := m.Create("", fmt.Sprint("b", i), res)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -200,9 +203,6 @@ func TestForPath(t *testing.T) {
 		if err := p.Remove(); err != nil || p.Exists() {
 			t.Errorf("%q: removed with %v", name, err)
 		}
-	}
-	for _, dir := range m.(*groups).roots {
-		_ = os.Remove(filepath.Join(dir, "deep"))
 	}
 	for _, bad := range [][2]string{{"/", "x"}, {"../..", "x"}, {"a\x00b", "x"}, {"", "a/b"}, {"", ".."}} {
 		if p, err := ForPath(bad[0], bad[1], false); !errdefs.IsInvalidArgument(err) {

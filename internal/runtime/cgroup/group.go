@@ -6,176 +6,255 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/cgroup/limit"
+	"hoy/internal/runtime/cgroup/tree"
 )
 
 type group struct {
-	name    string
-	unified bool
-	paths   map[string]string
-	mgr     cgroups.Manager
+	t    *tree.Tree
+	name string
+	// paths are the directories by controller.
+	paths map[string]string
+	// below are the groups that name begins at, by controller; nil is the roots.
+	below map[string]string
+	ready *parents
+	// whole says that paths are all that there is.
+	whole bool
+	// unit is the systemd scope that the group is; nil with the driver cgroupfs.
+	unit *scope
 }
 
 func (g *group) Path() string { return g.name }
 
+func (g *group) Paths() map[string]string { return g.paths }
+
 func (g *group) Procs() []string {
-	seen := map[string]bool{}
-	var files []string
-	for _, dir := range g.paths {
-		// Controllers that share a hierarchy share the directory.
-		real, err := filepath.EvalSymlinks(dir)
-		if err != nil || seen[real] {
-			continue
-		}
-		seen[real] = true
-		files = append(files, filepath.Join(real, "cgroup.procs"))
+	files := dirs(g.paths)
+	for i, dir := range files {
+		files[i] = filepath.Join(dir, "cgroup.procs")
 	}
-	slices.Sort(files)
 	return files
 }
 
-// clear removes a group of the same name that nobody is in any more.
-func (g *group) clear() error {
-	for _, dir := range g.paths {
-		if _, err := os.Stat(dir); err != nil {
-			continue
-		}
-		pids, err := g.Pids()
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		if len(pids) > 0 {
-			return errdefs.ErrAlreadyExists.WithMessage(fmt.Sprintf("cgroup %s exists and has %d processes in it", g.name, len(pids)))
-		}
-		return g.Remove()
+func (g *group) Joined() {
+	if g.unit != nil {
+		g.unit.joined()
 	}
-	return nil
 }
 
-func (g *group) Update(r *specs.LinuxResources) error {
-	res, err := resources(r)
+func (g *group) Exists() bool {
+	for _, dir := range g.paths {
+		if tree.File(dir, "") {
+			return true
+		}
+	}
+	return false
+}
+
+// widen adds the hierarchies that limits need beyond the usual ones.
+func (g *group) widen(controllers []string) {
+	for _, c := range controllers {
+		if _, ok := g.paths[c]; ok {
+			continue
+		}
+		base := g.t.V1[c].Dir
+		if g.below != nil {
+			base = g.below[c]
+		}
+		g.paths[c] = base + g.name
+	}
+}
+
+// Make makes the group in each hierarchy and limits it.
+func (g *group) Make(r *specs.LinuxResources) (err error) {
+	plan, err := limit.Of(r, g.t)
 	if err != nil {
 		return err
 	}
-	// An update without device rules leaves those of the start.
-	res.SkipDevices = len(res.Devices) == 0
-	if err := g.set(res); err != nil {
+	g.widen(plan.Needs)
+	g.whole = true
+	defer func() {
+		if err != nil && !errdefs.IsAlreadyExists(err) {
+			err = errors.Join(err, g.Remove())
+		}
+	}()
+	if g.unit != nil {
+		if err := g.unit.start(g, r); err != nil {
+			return err
+		}
+	}
+	for controller, dir := range g.paths {
+		if err := g.mkdir(controller, dir); err != nil {
+			return err
+		}
+	}
+	if err := g.enable(plan.Needs2); err != nil {
+		return err
+	}
+	if r != nil {
+		if err := g.devices(r.Devices, true); err != nil {
+			return fmt.Errorf("limit the devices of cgroup %s: %w", g.name, err)
+		}
+	}
+	if err := g.apply(plan.Writes, nil); err != nil {
 		return fmt.Errorf("limit cgroup %s: %w", g.name, err)
 	}
 	return nil
 }
 
-// set applies limits, unless there are none that the machine must know.
-func (g *group) set(res *cgroups.Resources) error { return g.mgr.Set(res) }
-
-func (g *group) Freeze() error { return g.freeze(cgroups.Frozen) }
-
-func (g *group) Thaw() error { return g.freeze(cgroups.Thawed) }
-
-func (g *group) freeze(state cgroups.FreezerState) error {
-	if err := g.mgr.Freeze(state); err != nil {
-		return fmt.Errorf("cgroup %s: %w", g.name, err)
+// mkdir makes the group's directory of one controller. A group that is there
+// already, from before, is removed first where nobody is in it.
+func (g *group) mkdir(controller, dir string) error {
+	parent := filepath.Dir(dir)
+	for try := 0; ; try++ {
+		inherits, err := g.ready.make(controller, parent)
+		if err != nil {
+			return fmt.Errorf("make cgroup %s: %w", g.name, err)
+		}
+		err = unix.Mkdir(dir, 0o755)
+		switch {
+		case err == nil:
+			if controller == "cpuset" && !inherits {
+				return copyCPUs(dir)
+			}
+			return nil
+		case err == unix.EEXIST && (shared(g.paths, controller, dir) || g.unit != nil):
+			return nil
+		case err == unix.EEXIST && try < maxTries:
+			if err := clearLeft(g.name, dir); err != nil {
+				return err
+			}
+		case err == unix.ENOENT && try < maxTries:
+			// The parent went with the last group below it.
+			g.ready.lose(parent)
+		default:
+			return &os.PathError{Op: "mkdir", Path: dir, Err: err}
+		}
 	}
-	return nil
 }
 
-func (g *group) Pids() ([]int, error) {
-	dir := g.paths["devices"]
-	if g.unified {
-		dir = g.paths[""]
+const maxTries = 8
+
+// shared says whether another controller has the same directory.
+func shared(paths map[string]string, controller, dir string) bool {
+	for c, d := range paths {
+		if c != controller && d == dir {
+			return true
+		}
 	}
-	return cgroups.GetAllPids(dir)
+	return false
 }
 
-func (g *group) OOMKills() (uint64, error) {
-	if !g.unified && g.paths["memory"] == "" {
-		return 0, nil
+// clearLeft removes a group of the same name that nobody is in any more.
+func clearLeft(name, dir string) error {
+	pids, err := cgroups.GetAllPids(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	n, err := g.mgr.OOMKillCount()
-	if err != nil {
-		return 0, fmt.Errorf("cgroup %s: %w", g.name, err)
+	if len(pids) > 0 {
+		return errdefs.ErrAlreadyExists.WithMessage(fmt.Sprintf("cgroup %s exists and has %d processes in it", name, len(pids)))
 	}
-	return n, nil
+	return removeTree(dir)
 }
 
-// killTime bounds how long Kill waits for processes to end.
-const killTime = 2 * time.Second
-
-func (g *group) Kill() error {
-	deadline := time.Now().Add(killTime)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		left, err := g.killOnce()
-		if err != nil || left == 0 {
+// enable turns version 2 controllers on for the group of a hybrid machine,
+// where they are not on for all. (On version 2 parents have them on.)
+func (g *group) enable(controllers []string) error {
+	if len(controllers) == 0 || g.t.Unified() {
+		return nil
+	}
+	// From the root down, since a group can only hand on what it has.
+	var above []string
+	for dir := filepath.Dir(g.paths[""]); len(dir) >= len(g.t.V2.Dir); dir = filepath.Dir(dir) {
+		above = append(above, dir)
+	}
+	slices.Reverse(above)
+	for _, dir := range above {
+		if err := g.ready.enable(dir, controllers); err != nil {
 			return err
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("cgroup %s: %d processes do not end", g.name, left)
-		}
-		// Nothing tells when the last process of a group is gone; the kernel needs a moment.
-		time.Sleep(pause) //nolint:forbidigo // there is nothing to wait for
 	}
+	return nil
 }
 
-// killOnce signals all processes and says how many there were.
-func (g *group) killOnce() (int, error) {
-	pids, err := g.Pids()
-	if errors.Is(err, os.ErrNotExist) || (err == nil && len(pids) == 0) {
-		return 0, nil
-	}
+func (g *group) Update(r *specs.LinuxResources) error {
+	plan, err := limit.Of(r, g.t)
 	if err != nil {
-		return 0, fmt.Errorf("cgroup %s: %w", g.name, err)
+		return err
 	}
-	if g.unified {
-		err := os.WriteFile(filepath.Join(g.paths[""], "cgroup.kill"), []byte("1"), 0) //nolint:forbidigo // a file of the kernel
-		if err == nil || !errors.Is(err, os.ErrNotExist) {
-			return len(pids), err
+	g.found()
+	for _, c := range plan.Needs {
+		if _, ok := g.paths[c]; !ok {
+			return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("cgroup %s was made without %s: its limits cannot be set now", g.name, c))
 		}
 	}
-	if err := g.signalAll(pids); err != nil {
-		return 0, err
+	if err := g.checkUsage(r); err != nil {
+		return err
 	}
-	return len(pids), g.Thaw()
+	if g.unit != nil {
+		if err := g.unit.update(r); err != nil {
+			return fmt.Errorf("limit cgroup %s: %w", g.name, err)
+		}
+	}
+	if err := g.enable(plan.Needs2); err != nil {
+		return err
+	}
+	if r != nil {
+		if err := g.devices(r.Devices, false); err != nil {
+			return fmt.Errorf("limit the devices of cgroup %s: %w", g.name, err)
+		}
+	}
+	var old []limit.Write
+	if err := g.apply(plan.Writes, &old); err != nil {
+		slices.Reverse(old)
+		_ = g.apply(old, nil)
+		return fmt.Errorf("limit cgroup %s: %w", g.name, err)
+	}
+	return nil
 }
 
-// signalAll kills those of pids that still are in the group. A number may have
-// gone to another process since it was read, so processes are held by pidfds,
-// and only those whose number is in the group after that are signalled.
-func (g *group) signalAll(pids []int) error {
-	held := map[int]int{}
-	defer func() {
-		for _, fd := range held {
-			_ = unix.Close(fd)
-		}
-	}()
-	for _, pid := range pids {
-		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
-			held[pid] = fd
-		}
+// Remove stops the unit, deletes the directories and what was made above them.
+func (g *group) Remove() error {
+	var errs []error
+	if g.unit != nil {
+		errs = append(errs, g.unit.stop())
 	}
-	now, err := g.Pids()
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("cgroup %s: %w", g.name, err)
-	}
-	for _, pid := range now {
-		fd, ok := held[pid]
-		if !ok {
+	g.found()
+	for controller, dir := range g.paths {
+		if err := removeTree(dir); err != nil {
+			errs = append(errs, fmt.Errorf("remove cgroup %s: %w", g.name, err))
 			continue
 		}
-		if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("kill %d: %w", pid, err)
+		if g.unit == nil && g.ready.keep != filepath.Dir(g.name) {
+			g.ready.prune(controller, dir)
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-func (g *group) Remove() error {
-	if err := g.mgr.Destroy(); err != nil {
-		return fmt.Errorf("remove cgroup %s: %w", g.name, err)
+// found adds the directories that only some groups have, and that are there. A
+// group that was opened by name does not know what limits it was made with.
+func (g *group) found() {
+	if g.whole {
+		return
 	}
-	return nil
+	g.whole = true
+	for controller, m := range g.t.V1 {
+		if _, ok := g.paths[controller]; ok {
+			continue
+		}
+		base := m.Dir
+		if g.below != nil {
+			base = g.below[controller]
+		}
+		if dir := base + g.name; tree.File(dir, "") {
+			g.paths[controller] = dir
+		}
+	}
 }

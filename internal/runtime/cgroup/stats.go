@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/fs"
+	"github.com/opencontainers/cgroups/fs2"
 )
 
 // Stats are a group's counters at one moment.
@@ -12,6 +14,19 @@ type Stats struct {
 	Memory Memory
 	Pids   Pids
 	IO     IO
+	// Hugetlb is by page size, such as "2MB"; groups without such limits may have none.
+	Hugetlb map[string]Hugetlb
+	// RDMA is by device.
+	RDMA []RDMA
+}
+
+// Hugetlb figures are bytes; MaxUsage exists on version 1 only.
+type Hugetlb struct{ Usage, MaxUsage, Failcnt uint64 }
+
+// RDMA counts a device's objects in use, and their limits.
+type RDMA struct {
+	Device                                       string
+	Handles, Objects, HandlesLimit, ObjectsLimit uint32
 }
 
 // CPU times are nanoseconds since the group was made.
@@ -47,12 +62,12 @@ type IOEntry struct {
 }
 
 func (g *group) Stats() (*Stats, error) {
-	s, err := g.mgr.Stats(&cgroups.StatsOptions{Controllers: cgroups.CPU | cgroups.Memory | cgroups.Pids | cgroups.IO})
+	s, err := g.counters()
 	if err != nil {
 		return nil, fmt.Errorf("cgroup %s: %w", g.name, err)
 	}
 	cpu, mem, io := s.CpuStats, s.MemoryStats, s.BlkioStats
-	return &Stats{
+	out := &Stats{
 		CPU: CPU{
 			Total: cpu.CpuUsage.TotalUsage, Kernel: cpu.CpuUsage.UsageInKernelmode, User: cpu.CpuUsage.UsageInUsermode,
 			PerCPU: cpu.CpuUsage.PercpuUsage, Periods: cpu.ThrottlingData.Periods,
@@ -68,7 +83,65 @@ func (g *group) Stats() (*Stats, error) {
 			WaitTime: entries(io.IoWaitTimeRecursive), Merged: entries(io.IoMergedRecursive),
 			Time: entries(io.IoTimeRecursive), Sectors: entries(io.SectorsRecursive),
 		},
-	}, nil
+		Hugetlb: map[string]Hugetlb{},
+	}
+	for size, h := range s.HugetlbStats {
+		out.Hugetlb[size] = Hugetlb{Usage: h.Usage, MaxUsage: h.MaxUsage, Failcnt: h.Failcnt}
+	}
+	out.RDMA = rdma(s.RdmaStats)
+	return out, nil
+}
+
+// counters reads each controller where the machine carries it.
+func (g *group) counters() (*cgroups.Stats, error) {
+	g.found()
+	s := cgroups.NewStats()
+	if g.t.Unified() {
+		return counters2(g.paths[""], cgroups.CPU|cgroups.Memory|cgroups.Pids|cgroups.IO|cgroups.HugeTLB|cgroups.RDMA)
+	}
+	for _, c := range []struct {
+		name  string
+		group interface {
+			GetStats(path string, stats *cgroups.Stats) error
+		}
+	}{
+		{"cpu", &fs.CpuGroup{}}, {"cpuacct", &fs.CpuacctGroup{}}, {"memory", &fs.MemoryGroup{}}, {"pids", &fs.PidsGroup{}},
+		{"blkio", &fs.BlkioGroup{}}, {"hugetlb", &fs.HugetlbGroup{}}, {"rdma", &fs.RdmaGroup{}},
+	} {
+		if dir := g.paths[c.name]; dir != "" {
+			if err := c.group.GetStats(dir, s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if one, two := g.t.Has("hugetlb"); !one && two {
+		two, err := counters2(g.paths[""], cgroups.HugeTLB)
+		if err != nil {
+			return nil, err
+		}
+		s.HugetlbStats = two.HugetlbStats
+	}
+	return s, nil
+}
+
+func counters2(dir string, which cgroups.Controller) (*cgroups.Stats, error) {
+	m, err := fs2.NewManager(&cgroups.Cgroup{}, dir)
+	if err != nil {
+		return nil, err
+	}
+	return m.Stats(&cgroups.StatsOptions{Controllers: which})
+}
+
+func rdma(s cgroups.RdmaStats) []RDMA {
+	list := make([]RDMA, 0, len(s.RdmaCurrent))
+	for i, c := range s.RdmaCurrent {
+		r := RDMA{Device: c.Device, Handles: c.HcaHandles, Objects: c.HcaObjects}
+		if i < len(s.RdmaLimit) && s.RdmaLimit[i].Device == c.Device {
+			r.HandlesLimit, r.ObjectsLimit = s.RdmaLimit[i].HcaHandles, s.RdmaLimit[i].HcaObjects
+		}
+		list = append(list, r)
+	}
+	return list
 }
 
 func entries(list []cgroups.BlkioStatEntry) []IOEntry {
