@@ -124,13 +124,13 @@ func (g *group) mkdir(controller, dir string) error {
 				return copyCPUs(dir)
 			}
 			return nil
-		case err == unix.EEXIST && (shared(g.paths, controller, dir) || g.unit != nil):
+		case errors.Is(err, unix.EEXIST) && (shared(g.paths, controller, dir) || g.unit != nil):
 			return nil
-		case err == unix.EEXIST && try < maxTries:
+		case errors.Is(err, unix.EEXIST) && try < maxTries:
 			if err := clearLeft(g.name, dir); err != nil {
 				return err
 			}
-		case err == unix.ENOENT && try < maxTries:
+		case errors.Is(err, unix.ENOENT) && try < maxTries:
 			// The parent went with the last group below it.
 			g.ready.lose(parent)
 		default:
