@@ -63,6 +63,8 @@ func startError(err error) *StartError {
 		return &StartError{Step: "exec: " + object, Err: lookReason(name, fault.Errno), Exec: true}
 	case verb == "exec" && fault.Call == "execve":
 		return &StartError{Step: fault.Step, Err: fault.Errno, Exec: true}
+	case strings.HasPrefix(fault.Step, "map ids of mount ") && fault.Errno == syscall.EINVAL:
+		return &StartError{Step: fault.Step, Err: &reason{"its file system cannot map ids on this kernel", fault.Errno}}
 	default:
 		return &StartError{Step: fault.Step, Err: fault.Errno}
 	}

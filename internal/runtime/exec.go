@@ -13,6 +13,7 @@ import (
 
 	"hoy/internal/runtime/compile"
 	"hoy/internal/runtime/namespace"
+	"hoy/internal/runtime/userns"
 )
 
 // StartExec starts a further process in a running container. It returns when
@@ -33,7 +34,7 @@ func StartExec(e *Exec) (*Process, error) {
 			Root: int(t.root.Fd()), Seccomp: e.Seccomp, Stdio: stdio(e.Stdio),
 			KeepFDs: e.KeepFDs, NoKeyring: e.NoKeyring,
 		},
-		PidFD: int(t.pidfd.Fd()), Join: t.join, Chroot: t.joins.kinds&unix.CLONE_NEWNS == 0, UIDMappings: t.uidMap,
+		PidFD: int(t.pidfd.Fd()), Join: t.join, Chroot: t.joins.kinds&unix.CLONE_NEWNS == 0, Map: t.ids,
 	}
 	if in.User, err = who(t.root, e.User, e.Groups, e.Process.User); err != nil {
 		return nil, fail("prepare process", err)
@@ -49,7 +50,7 @@ func StartExec(e *Exec) (*Process, error) {
 		return nil, fail("read specification", err)
 	}
 	defer res.Program.Close()
-	return launch(res, &t.joins, new(specs.Linux), nil)
+	return launch(res, &t.joins, nil)
 }
 
 // target is the container's first process, held so that its number cannot
@@ -61,7 +62,7 @@ type target struct {
 	joins joins
 	// inherited are the first process's own values.
 	inherited inherited
-	uidMap    []specs.LinuxIDMapping
+	ids       userns.Map
 }
 
 func (t *target) close() {
@@ -124,7 +125,7 @@ func (t *target) read(pid int) error {
 		return fmt.Errorf("read limits of pid %d: %w", pid, err)
 	}
 	if t.join&unix.CLONE_NEWUSER != 0 {
-		if t.uidMap, err = readMap(dir + "/uid_map"); err != nil {
+		if t.ids, err = userns.Read(pid); err != nil {
 			return err
 		}
 	}
@@ -154,12 +155,4 @@ func foreign(pid int) (uint64, error) {
 		}
 	}
 	return kinds, nil
-}
-
-func readMap(file string) ([]specs.LinuxIDMapping, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	return parseMap(string(data))
 }

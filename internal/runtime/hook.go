@@ -48,5 +48,5 @@ func StartHook(h *Hook) (*Process, error) {
 	}
 	defer res.Program.Close()
 	j := &joins{target: pidfd, kinds: kinds &^ namespace.Single}
-	return launch(res, j, new(specs.Linux), nil)
+	return launch(res, j, nil)
 }

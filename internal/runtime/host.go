@@ -8,12 +8,10 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/compile"
-	"hoy/internal/runtime/program"
 )
 
 // power fills in what the calling process itself may do.
@@ -101,24 +99,6 @@ var cgroupLinks = sync.OnceValue(func() map[string]string {
 	}
 	return links
 })
-
-// mapIDs writes the maps of a child's user namespace and lets the child go on.
-func mapIDs(child *program.Child, lin *specs.Linux) error {
-	for _, m := range []struct {
-		file string
-		maps []specs.LinuxIDMapping
-	}{{"uid_map", lin.UIDMappings}, {"gid_map", lin.GIDMappings}} {
-		var b strings.Builder
-		for _, l := range m.maps {
-			fmt.Fprintf(&b, "%d %d %d\n", l.ContainerID, l.HostID, l.Size)
-		}
-		err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", child.Pid, m.file), []byte(b.String()), 0) //nolint:forbidigo // a file of the kernel
-		if err != nil {
-			return err
-		}
-	}
-	return child.Continue()
-}
 
 func fail(step string, err error) *StartError {
 	var already *StartError

@@ -2,27 +2,26 @@ package runtime
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/program"
+	"hoy/internal/runtime/userns"
 )
 
 // mapReads of a page each read the largest map that there can be: 340 lines of
 // three numbers of ten digits.
 const mapReads = 4
 
-// nsMaps reads the id maps of a user namespace. Only a process inside shows
+// nsMap reads the id maps of a user namespace. Only a process inside shows
 // them, so a child goes in and reads its own.
-func nsMaps(userns *os.File) (uids, gids []specs.LinuxIDMapping, err error) {
+func nsMap(ns *os.File) (m userns.Map, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, nil, err
+		return m, err
 	}
 	defer r.Close()
 	p := program.New(false)
@@ -32,7 +31,7 @@ func nsMaps(userns *os.File) (uids, gids []specs.LinuxIDMapping, err error) {
 	p.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/proc"), program.Num(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)).Into(proc)
 	p.Fork()
 	p.Call(unix.SYS_PRCTL, program.Num(unix.PR_SET_DUMPABLE), program.Num(0))
-	p.Call(unix.SYS_SETNS, program.R(p.Given("userns", userns.Fd())), program.Num(unix.CLONE_NEWUSER))
+	p.Call(unix.SYS_SETNS, program.R(p.Given("userns", ns.Fd())), program.Num(unix.CLONE_NEWUSER))
 	buf := new([4096]byte)
 	for _, file := range []string{"self/uid_map", "self/gid_map"} {
 		fd, n := p.FD("map"), p.Given("n", 0)
@@ -47,17 +46,17 @@ func nsMaps(userns *os.File) (uids, gids []specs.LinuxIDMapping, err error) {
 	err = runToEnd(p)
 	_ = w.Close()
 	if err != nil {
-		return nil, nil, err
+		return m, err
 	}
 	text, err := io.ReadAll(r)
 	if err != nil {
-		return nil, nil, err
+		return m, err
 	}
 	first, second, _ := strings.Cut(string(text), "\n\n")
-	if uids, err = parseMap(first); err == nil {
-		gids, err = parseMap(second)
+	if m.UIDs, err = userns.Parse(first); err == nil {
+		m.GIDs, err = userns.Parse(second)
 	}
-	return uids, gids, err
+	return m, err
 }
 
 // runToEnd runs a program whose child ends with ECANCELED.
@@ -73,19 +72,4 @@ func runToEnd(p *program.Program) error {
 		return nil
 	}
 	return err
-}
-
-func parseMap(text string) ([]specs.LinuxIDMapping, error) {
-	var maps []specs.LinuxIDMapping
-	for line := range strings.Lines(text) {
-		if strings.TrimSpace(line) == "" {
-			continue
-		}
-		var m specs.LinuxIDMapping
-		if _, err := fmt.Sscan(line, &m.ContainerID, &m.HostID, &m.Size); err != nil {
-			return nil, fmt.Errorf("id map %q: %w", line, err)
-		}
-		maps = append(maps, m)
-	}
-	return maps, nil
 }

@@ -28,6 +28,9 @@ type Launch struct {
 	// Rootfs is how the root file system is mounted, as a detached tree that
 	// no other mount namespace ever sees.
 	Rootfs []RootMount `json:"rootfs,omitempty"`
+	// MapRoot says that the layers in Rootfs hold the ids of the container's own
+	// user namespace, by the specification's mappings, which are the namespace's.
+	MapRoot bool `json:"mapRoot,omitempty"`
 	// User, where not empty, is what the person wrote ("uid", "name",
 	// "uid:gid", "name:group"); it is looked up in the root file system's own
 	// /etc/passwd and /etc/group, and Spec.Process.User is filled from it.

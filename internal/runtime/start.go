@@ -16,6 +16,7 @@ import (
 	"hoy/internal/runtime/namespace"
 	"hoy/internal/runtime/program"
 	"hoy/internal/runtime/rootfs"
+	"hoy/internal/runtime/userns"
 )
 
 // Start starts the first process of a container. It returns when the process
@@ -29,10 +30,13 @@ func Start(l *Launch) (*Process, error) {
 		return nil, fail("join namespaces", err)
 	}
 	defer joins.close()
-	if l, err = withMaps(l, joins); err != nil {
-		return nil, fail("join user namespace", err)
+	ids, err := idSpace(l, joins)
+	if err != nil {
+		return nil, fail("prepare user namespace", err)
 	}
-	root, err := openRoot(l)
+	defer ids.close()
+	l = ids.fill(l)
+	root, err := openRoot(l, ids.owners(l))
 	if err != nil {
 		return nil, fail("prepare root file system", err)
 	}
@@ -42,7 +46,14 @@ func Start(l *Launch) (*Process, error) {
 		return nil, err
 	}
 	joins.fill(&in)
-	if in.Indirect, err = mountPoints(root, l); err != nil {
+	in.MapFD = ids.fd
+	uid, gid := ids.root()
+	// Mount points belong to the container's root, who made them.
+	err = rootfs.As(uid, gid, func() error {
+		in.Indirect, err = mountPoints(root, l)
+		return err
+	})
+	if err != nil {
 		return nil, fail("prepare mount points", err)
 	}
 	res, err := compile.Start(in, false)
@@ -50,31 +61,7 @@ func Start(l *Launch) (*Process, error) {
 		return nil, fail("read specification", err)
 	}
 	defer res.Program.Close()
-	return launch(res, joins, in.Spec.Linux, l.BeforePivot)
-}
-
-// withMaps is l with the id maps of the user namespace that it joins.
-func withMaps(l *Launch, j *joins) (*Launch, error) {
-	if j.user == nil {
-		return l, nil
-	}
-	uids, gids, err := nsMaps(j.user)
-	if err != nil {
-		return nil, err
-	}
-	spec, lin, launch := *l.Spec, *l.Spec.Linux, *l
-	for _, m := range []struct {
-		what  string
-		given []specs.LinuxIDMapping
-		found []specs.LinuxIDMapping
-	}{{"uid", lin.UIDMappings, uids}, {"gid", lin.GIDMappings, gids}} {
-		if len(m.given) > 0 && !slices.Equal(m.given, m.found) {
-			return nil, fmt.Errorf("the specification has other %s mappings than the namespace: %v, not %v", m.what, m.given, m.found)
-		}
-	}
-	lin.UIDMappings, lin.GIDMappings = uids, gids
-	spec.Linux, launch.Spec = &lin, &spec
-	return &launch, nil
+	return launch(res, joins, l.BeforePivot)
 }
 
 // Plan is the program of a start as text. Nothing is touched; a user's name is
@@ -89,6 +76,7 @@ func Plan(l *Launch) (string, error) {
 		Stdio: stdio(l.Stdio), CanRaise: true, Own: become.Capabilities{Permitted: ^uint64(0), Bounding: ^uint64(0)},
 	}
 	held(&in, l)
+	in.MapFD = func(userns.Map) (int, error) { return -1, nil }
 	res, err := compile.Start(in, true)
 	if err != nil {
 		return "", fail("read specification", err)
@@ -124,7 +112,7 @@ func joined(l *Launch) uint64 {
 	return 0
 }
 
-func openRoot(l *Launch) (*os.File, error) {
+func openRoot(l *Launch, owners *rootfs.Owners) (*os.File, error) {
 	mounts := l.Rootfs
 	if len(mounts) == 0 {
 		if l.Spec.Root == nil || l.Spec.Root.Path == "" {
@@ -133,7 +121,7 @@ func openRoot(l *Launch) (*os.File, error) {
 		mounts = []RootMount{{Type: "rbind", Source: l.Spec.Root.Path}}
 	}
 	// Read-only comes last, by the program: mount points are made before.
-	return rootfs.Mount(mounts, false)
+	return rootfs.MountMapped(mounts, false, owners)
 }
 
 func launchInput(l *Launch, root *os.File) (compile.Input, error) {
@@ -233,7 +221,6 @@ func isNull(f *os.File) bool {
 // mountPoints makes what is missing in the root file system for the mounts that
 // lie directly in it, and says which of all lead through a symbolic link.
 func mountPoints(root *os.File, l *Launch) (map[string]bool, error) {
-	uid, gid := rootOwner(l.Spec.Linux)
 	indirect := map[string]bool{}
 	var above []string
 	for _, m := range compile.Mounts(l.Spec, l.Reaper) {
@@ -245,18 +232,18 @@ func mountPoints(root *os.File, l *Launch) (map[string]bool, error) {
 		}
 		indirect[dest] = errors.Is(err, unix.ELOOP)
 		if err != nil && !below(dest, above) {
-			if err := mountPoint(root, dest, compile.MountPoint(m), uid, gid); err != nil {
+			if err := mountPoint(root, dest, compile.MountPoint(m)); err != nil {
 				return nil, err
 			}
 		}
 		above = append(above, dest)
 	}
-	return indirect, workdir(root, path.Clean(l.Spec.Process.Cwd), above, uid, gid)
+	return indirect, workdir(root, path.Clean(l.Spec.Process.Cwd), above)
 }
 
 // workdir makes the working directory where a link in the root file system
 // leads to nothing. All else is for the child, which sees the mounts.
-func workdir(root *os.File, dir string, mounts []string, uid, gid int) error {
+func workdir(root *os.File, dir string, mounts []string) error {
 	if below(dir, mounts) {
 		return nil
 	}
@@ -265,18 +252,18 @@ func workdir(root *os.File, dir string, mounts []string, uid, gid int) error {
 		return nil //nolint:nilerr // not a link: the child makes it, or says why not
 	}
 	_ = link.Close()
-	made, err := rootfs.MkdirAllInRoot(root, dir, 0o755, uid, gid)
+	made, err := rootfs.MkdirAllInRoot(root, dir, 0o755, 0, 0)
 	if err != nil {
 		return nil //nolint:nilerr // the child meets the same, at the step that is about it
 	}
 	return made.Close()
 }
 
-func mountPoint(root *os.File, dest string, file bool, uid, gid int) error {
+func mountPoint(root *os.File, dest string, file bool) error {
 	if file {
-		return rootfs.CreateInRoot(root, dest, uid, gid)
+		return rootfs.CreateInRoot(root, dest, 0, 0)
 	}
-	dir, err := rootfs.MkdirAllInRoot(root, dest, 0o755, uid, gid)
+	dir, err := rootfs.MkdirAllInRoot(root, dest, 0o755, 0, 0)
 	if err != nil {
 		return err
 	}
@@ -292,21 +279,8 @@ func below(dest string, dirs []string) bool {
 	return false
 }
 
-// rootOwner is the host's number of the container's root.
-func rootOwner(l *specs.Linux) (uid, gid int) {
-	find := func(maps []specs.LinuxIDMapping) int {
-		for _, m := range maps {
-			if m.ContainerID == 0 && m.Size > 0 {
-				return int(m.HostID)
-			}
-		}
-		return 0
-	}
-	return find(l.UIDMappings), find(l.GIDMappings)
-}
-
 // launch runs a compiled program to its end.
-func launch(res *compile.Result, joins *joins, lin *specs.Linux, hooks func(pid int) error) (*Process, error) {
+func launch(res *compile.Result, joins *joins, hooks func(pid int) error) (*Process, error) {
 	p := res.Program
 	if err := p.Prepare(); err != nil {
 		return nil, startError(err)
@@ -322,12 +296,6 @@ func launch(res *compile.Result, joins *joins, lin *specs.Linux, hooks func(pid 
 	if res.Reborn {
 		if err := child.Reborn(); err != nil {
 			return nil, startError(err)
-		}
-	}
-	if res.Sync {
-		if err := mapIDs(child, lin); err != nil {
-			child.Kill()
-			return nil, fail("map ids", err)
 		}
 	}
 	if hooks != nil {

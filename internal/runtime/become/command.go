@@ -79,7 +79,8 @@ func (b *Becoming) environment() []string {
 	return append(b.Process.Env[:len(b.Process.Env):len(b.Process.Env)], "HOME="+home)
 }
 
-var rlimitNumbers = map[string]int{
+// Resources are the numbers of resource limits by name.
+var Resources = map[string]int{
 	"RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_DATA": unix.RLIMIT_DATA,
 	"RLIMIT_STACK": unix.RLIMIT_STACK, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_RSS": unix.RLIMIT_RSS,
 	"RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_NOFILE": unix.RLIMIT_NOFILE, "RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK,
@@ -92,7 +93,7 @@ var rlimitNumbers = map[string]int{
 // above ours needs CAP_SYS_RESOURCE; without it ours is the highest there is.
 func (b *Becoming) limits() error {
 	for _, l := range b.Process.Rlimits {
-		n, ok := rlimitNumbers[l.Type]
+		n, ok := Resources[l.Type]
 		if !ok {
 			return fmt.Errorf("unknown resource limit %q", l.Type)
 		}

@@ -16,6 +16,7 @@ import (
 	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/namespace"
 	"hoy/internal/runtime/program"
+	"hoy/internal/runtime/userns"
 )
 
 // Input is what a program is made from. Descriptors are the caller's and stay open.
@@ -28,6 +29,8 @@ type Input struct {
 	// UserNS and TimeNS are the namespaces that are given by a path and that the
 	// child itself enters, because the kernel wants a process with one thread.
 	UserNS, TimeNS int
+	// MapFD gives a user namespace with the ids of a mount.
+	MapFD func(userns.Map) (int, error)
 	// Root is the detached root file system's root directory.
 	Root int
 	// Indirect are mount destinations that a symbolic link leads to.
@@ -81,10 +84,9 @@ type Result struct {
 	// Console holds the terminal's master side; valid where HasConsole.
 	Console    program.Reg
 	HasConsole bool
-	// Reborn: another process goes on in the child's place. Sync: the child waits
-	// for its id maps.
-	Reborn, Sync bool
-	Warnings     []string
+	// Reborn: another process goes on in the child's place.
+	Reborn   bool
+	Warnings []string
 }
 
 // builder holds what the compile steps share.

@@ -59,6 +59,7 @@ func (b *builder) devices(dev program.Reg) {
 			if dir := rel[:i]; c == '/' && !made[dir] {
 				made[dir] = true
 				b.Node(dev, dir, unix.S_IFDIR|0o755, 0)
+				b.own(dev, dir)
 			}
 		}
 		deviceNode(b, dev, rel, d)
@@ -84,7 +85,16 @@ func deviceNode(b *builder, dev program.Reg, rel string, d specs.LinuxDevice) {
 	if d.GID != nil {
 		gid = *d.GID
 	}
-	if uid, gid = b.hostID(false, uid), b.hostID(true, gid); uid != 0 || gid != 0 {
+	// An owner that the container does not have stays the host's root, nobody to it.
+	owner, ok := b.hostID(false, uid)
+	if !ok {
+		owner = 0
+	}
+	group, ok := b.hostID(true, gid)
+	if !ok {
+		group = 0
+	}
+	if uid, gid = owner, group; uid != 0 || gid != 0 {
 		b.Call(unix.SYS_FCHOWNAT, program.R(dev), program.Str(rel), program.Num(uid), program.Num(gid), program.Flag(unix.AT_SYMLINK_NOFOLLOW, "NOFOLLOW"))
 	}
 }
@@ -138,7 +148,7 @@ func terminal(b *builder) {
 	b.slave = b.FD("terminal")
 	b.Call(unix.SYS_IOCTL, console, program.Flag(unix.TIOCGPTPEER, "TIOCGPTPEER"),
 		program.Flag(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, "O_RDWR|O_NOCTTY")).Into(b.slave)
-	if uid := b.hostID(false, b.in.User.UID); uid != 0 {
+	if uid, _ := b.hostID(false, b.in.User.UID); uid != 0 {
 		b.Call(unix.SYS_FCHOWN, program.R(b.slave), program.Num(uid), program.Num(-1)).Tolerate()
 	}
 }
@@ -161,7 +171,7 @@ func console(b *builder) error {
 // prepareStdio gives the streams to the user, so that the process can open them
 // anew by way of /dev/stdout. Not every file can be given, and not all need it.
 func prepareStdio(b *builder) error {
-	uid := b.hostID(false, b.in.User.UID)
+	uid, _ := b.hostID(false, b.in.User.UID)
 	for fd, from := range b.in.Stdio {
 		if b.proc.Terminal || from < 0 || uid == 0 {
 			continue

@@ -5,11 +5,11 @@ import (
 	"path"
 	"unsafe"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
+	"hoy/internal/runtime/userns"
 )
 
 // ExecInput is what the program of a further process is made from.
@@ -22,8 +22,8 @@ type ExecInput struct {
 	Join uint64
 	// Chroot: the container is in the host's mount namespace.
 	Chroot bool
-	// UIDMappings of the container's user namespace, where it has one.
-	UIDMappings []specs.LinuxIDMapping
+	// Map of the container's user namespace, where it has one.
+	Map userns.Map
 }
 
 // Exec compiles the start of a further process. Input.Root is the container's
@@ -31,7 +31,11 @@ type ExecInput struct {
 func Exec(in ExecInput, text bool) (*Result, error) {
 	b := newBuilder(in.Input, text)
 	b.userns = in.Join&unix.CLONE_NEWUSER != 0
-	b.lin.UIDMappings = in.UIDMappings
+	b.lin.UIDMappings, b.lin.GIDMappings = in.Map.UIDs, in.Map.GIDs
+	if err := b.checkIDs(); err != nil {
+		b.Close()
+		return nil, err
+	}
 	steps := []func(*builder) error{
 		(*builder).check, (*builder).cgroups, (*builder).execTerminal, prepareStdio,
 		func(b *builder) error { return b.join(in) },
@@ -55,6 +59,10 @@ func (b *builder) join(in ExecInput) error {
 	if in.Chroot {
 		b.Call(unix.SYS_FCHDIR, program.R(b.root))
 		b.Call(unix.SYS_CHROOT, program.Str("."))
+	}
+	if b.userns {
+		raiseLimits(b)
+		b.Step("join namespaces", "")
 	}
 	if in.Join != 0 {
 		setns(b, b.Given("pidfd", uintptr(in.PidFD)), in.Join)

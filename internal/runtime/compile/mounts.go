@@ -14,6 +14,7 @@ import (
 
 	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
+	"hoy/internal/runtime/userns"
 )
 
 // mount is one mount on its way into the container.
@@ -26,6 +27,7 @@ type mount struct {
 	inChild           bool // the file system belongs to a namespace that only the child is in
 	filled            bool // a fresh tmpfs that we fill ourselves
 	groups            []*mount
+	ids               *userns.Map // its files' owners are mapped so
 }
 
 // MountPoint says what the mount point of m must be: a file for a bind of
@@ -62,12 +64,11 @@ func (b *builder) prepareMounts() error {
 		if strings.ContainsRune(s.Source+s.Destination+strings.Join(s.Options, ""), 0) {
 			return fmt.Errorf("mount destination %q: NUL byte in mount", s.Destination)
 		}
-		if s.UIDMappings != nil || s.GIDMappings != nil {
-			return fmt.Errorf("mount %s: id-mapped mounts are not supported", dest)
+		m := &mount{typ: s.Type, source: s.Source, dest: dest, file: MountPoint(s), opt: mountop.Parse(s.Type, s.Options)}
+		if err := b.readMap(m, s); err != nil {
+			return fmt.Errorf("mount %s: %w", dest, err)
 		}
-		b.mounts = append(b.mounts, &mount{
-			typ: s.Type, source: s.Source, dest: dest, file: MountPoint(s), opt: mountop.Parse(s.Type, s.Options),
-		})
+		b.mounts = append(b.mounts, m)
 	}
 	return on(b.mounts, b.prepare)
 }
@@ -82,7 +83,7 @@ func (b *builder) prepare(m *mount) error {
 	switch {
 	case m.opt.Bind:
 		b.CloneTree(m.fd, m.source, m.opt)
-		return nil
+		return b.mapMount(m)
 	case m.typ == "tmpfs":
 		m.filled = true
 		if err := b.newFS(m, "tmpfs"); err != nil {
@@ -126,7 +127,11 @@ func (b *builder) newFS(m *mount, typ string) error {
 			if err != nil {
 				return fmt.Errorf("mount %s: %s is not a number", m.dest, word)
 			}
-			value = strconv.FormatUint(uint64(b.hostID(key == "gid", uint32(id))), 10)
+			host, ok := b.hostID(key == "gid", uint32(id))
+			if !ok {
+				return fmt.Errorf("mount %s: %s is not in the user namespace's mappings", m.dest, word)
+			}
+			value = strconv.FormatUint(uint64(host), 10)
 		}
 		b.Config(fs, key, value)
 	}
@@ -155,7 +160,8 @@ func ownTmpfs(b *builder, fs program.Reg, data []string) {
 	}
 	for _, key := range []string{"uid", "gid"} {
 		if !has(key) {
-			b.Config(fs, key, strconv.FormatUint(uint64(b.hostID(key == "gid", 0)), 10))
+			root, _ := b.hostID(key == "gid", 0)
+			b.Config(fs, key, strconv.FormatUint(uint64(root), 10))
 		}
 	}
 }
@@ -188,6 +194,7 @@ func (b *builder) fill(m *mount) {
 				mode = unix.S_IFREG | 0o644
 			}
 			b.Node(m.fd, dir, mode, 0)
+			b.own(m.fd, dir)
 		}
 		later.made = true
 	}
@@ -265,21 +272,4 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	sort.Strings(keys)
 	return keys
-}
-
-// hostID is the host's number for an id of the container.
-func (b *builder) hostID(group bool, id uint32) uint32 {
-	if !b.userns {
-		return id
-	}
-	maps := b.lin.UIDMappings
-	if group {
-		maps = b.lin.GIDMappings
-	}
-	for _, m := range maps {
-		if id >= m.ContainerID && id-m.ContainerID < m.Size {
-			return m.HostID + id - m.ContainerID
-		}
-	}
-	return id
 }

@@ -25,13 +25,12 @@ func (b *builder) namespaces() (err error) {
 	// A cgroup namespace's root is the group that its maker is in, and a time
 	// namespace needs its offsets before it has a process: the child makes both.
 	flags := b.ns.Fresh &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
-	if b.ns.Joins(unix.CLONE_NEWUSER) {
+	if b.userns {
 		// They are to belong to the user namespace, so the child makes them in there.
-		b.late = flags
-		return nil
+		b.late = flags &^ unix.CLONE_NEWUSER
+		return b.checkIDs()
 	}
 	b.res.Flags = flags
-	b.res.Sync = b.ns.Makes(unix.CLONE_NEWUSER)
 	return nil
 }
 
@@ -42,7 +41,8 @@ func enterNamespaces(b *builder, ready beginning) {
 		b.Step("join time namespace", "")
 		setns(b, b.Given("time", uintptr(b.in.TimeNS)), unix.CLONE_NEWTIME)
 	}
-	if b.ns.Joins(unix.CLONE_NEWUSER) {
+	if b.userns {
+		raiseLimits(b)
 		b.Step("join user namespace", "")
 		setns(b, b.Given("user", uintptr(b.in.UserNS)), unix.CLONE_NEWUSER)
 	}
@@ -50,10 +50,6 @@ func enterNamespaces(b *builder, ready beginning) {
 	if b.ns.Makes(unix.CLONE_NEWCGROUP) {
 		b.Step("unshare cgroup namespace", "")
 		b.Call(unix.SYS_UNSHARE, program.Flag(unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"))
-	}
-	if b.res.Sync {
-		b.Step("wait for id maps", "")
-		b.Wait()
 	}
 	if b.userns {
 		becomeRoot(b)
@@ -209,6 +205,10 @@ func becomeRoot(b *builder) {
 	b.Call(unix.SYS_SETRESGID, program.Num(0), program.Num(0), program.Num(0))
 	b.Call(unix.SYS_SETRESUID, program.Num(0), program.Num(0), program.Num(0))
 	b.Call(unix.SYS_PRCTL, program.Flag(unix.PR_SET_DUMPABLE, "PR_SET_DUMPABLE"), program.Num(0))
+	// The session keyring of before belongs to the host's root.
+	if !b.in.NoKeyring {
+		b.Call(unix.SYS_KEYCTL, program.Flag(unix.KEYCTL_JOIN_SESSION_KEYRING, "KEYCTL_JOIN_SESSION_KEYRING"), program.Num(0)).Tolerate()
+	}
 }
 
 // leaveHost lets go of the host's mounts.

@@ -90,6 +90,7 @@ var AttrBits = []program.Bit{
 	{Value: unix.MOUNT_ATTR_RDONLY, Name: "ro"}, {Value: unix.MOUNT_ATTR_NOSUID, Name: "nosuid"},
 	{Value: unix.MOUNT_ATTR_NODEV, Name: "nodev"}, {Value: unix.MOUNT_ATTR_NOEXEC, Name: "noexec"},
 	{Value: unix.MOUNT_ATTR_STRICTATIME, Name: "strictatime"}, {Value: unix.MOUNT_ATTR_NOATIME, Name: "noatime"},
+	{Value: unix.MOUNT_ATTR_IDMAP, Name: "idmap"},
 }
 
 var propBits = []program.Bit{

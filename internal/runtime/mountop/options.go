@@ -45,7 +45,10 @@ type Options struct {
 	Attr, RAttr     Attribute // of the mount itself; of the whole tree
 	// Propagation is MS_… bits; 0 where none is named.
 	Propagation uint64
-	Data        []string // what is left for the file system
+	// IDMap: the owners of the mount's files are mapped; RIDMap: those of what is
+	// mounted below, too.
+	IDMap, RIDMap bool
+	Data          []string // what is left for the file system
 }
 
 // Parse reads the options of a mount of type typ.
@@ -55,6 +58,10 @@ func Parse(typ string, list []string) Options {
 		if word == "bind" || word == "rbind" {
 			o.Bind = true
 			o.Recursive = o.Recursive || word == "rbind"
+			continue
+		}
+		if word == "idmap" || word == "ridmap" {
+			o.IDMap, o.RIDMap = true, o.RIDMap || word == "ridmap"
 			continue
 		}
 		if p, ok := Propagations[word]; ok {

@@ -104,9 +104,19 @@ func ToContainer(ranges []specs.LinuxIDMapping, id uint32) (uint32, bool) {
 }
 
 // Same says whether two maps map alike, however they are written.
-func (m Map) Same(o Map) bool {
-	alike := func(a, b []specs.LinuxIDMapping) bool { return slices.Equal(joined(a), joined(b)) }
-	return alike(m.UIDs, o.UIDs) && alike(m.GIDs, o.GIDs)
+func (m Map) Same(o Map) bool { return alike(m.UIDs, o.UIDs) && alike(m.GIDs, o.GIDs) }
+
+func alike(a, b []specs.LinuxIDMapping) bool { return slices.Equal(joined(a), joined(b)) }
+
+// Differs says how a map that may leave ids out is other than the namespace's.
+func (m Map) Differs(ns Map) error {
+	there := ns.lists()
+	for i, l := range m.lists() {
+		if len(l.list) > 0 && !alike(l.list, there[i].list) {
+			return fmt.Errorf("%s mappings than the namespace: %v, not %v", l.what, l.list, there[i].list)
+		}
+	}
+	return nil
 }
 
 // joined sorts ranges and puts together those that continue each other.
@@ -151,11 +161,19 @@ func readFile(file string) ([]specs.LinuxIDMapping, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Parse(string(data))
+}
+
+// Parse reads ranges in the form of /proc/PID/uid_map.
+func Parse(text string) ([]specs.LinuxIDMapping, error) {
 	var ranges []specs.LinuxIDMapping
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
 		var r specs.LinuxIDMapping
 		if _, err := fmt.Sscan(line, &r.ContainerID, &r.HostID, &r.Size); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, fmt.Errorf("id map %q: %w", line, err)
 		}
 		ranges = append(ranges, r)
 	}
