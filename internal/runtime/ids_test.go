@@ -93,7 +93,9 @@ func TestMappedProcess(t *testing.T) {
 func TestMapRefusals(t *testing.T) {
 	dir := busybox(t)
 	for want, change := range map[string]func(*Launch){
-		"uid 0 is not in its user namespace's mappings": func(l *Launch) { l.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 1, HostID: 100000, Size: 10}} },
+		"uid 0 is not in its user namespace's mappings": func(l *Launch) {
+			l.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 1, HostID: 100000, Size: 10}}
+		},
 		"host id 100005 is mapped twice": func(l *Launch) {
 			l.Spec.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: 100000, Size: 10}, {ContainerID: 20, HostID: 100005, Size: 1}}
 		},

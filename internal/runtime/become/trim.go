@@ -47,7 +47,7 @@ func Trim(p *specs.Process, own Capabilities, userns, canRaise bool, limits func
 }
 
 func trimLimit(l *specs.POSIXRlimit, limits func(resource int) uint64, warn func(format string, args ...any)) {
-	n, known := rlimitNumbers[l.Type]
+	n, known := Resources[l.Type]
 	if !known {
 		return
 	}

@@ -98,19 +98,18 @@ type builder struct {
 	proc *specs.Process
 	res  *Result
 
-	root     program.Reg
-	oldRoot  program.Reg
-	procFS   program.Reg
-	hasProc  bool
-	mask     program.Reg
-	slave    program.Reg
-	userns   bool // the process is in a user namespace of the container's
-	ns       namespace.Set
-	late     uint64 // CLONE_NEW… bits of what is made in a joined user namespace
-	cgroupns bool
-	mounts   []*mount
-	fsbuf    *unix.Statfs_t
-	stbuf    *unix.Statx_t
+	root    program.Reg
+	oldRoot program.Reg
+	procFS  program.Reg
+	hasProc bool
+	mask    program.Reg
+	slave   program.Reg
+	userns  bool // the process is in a user namespace of the container's
+	ns      namespace.Set
+	late    uint64 // CLONE_NEW… bits of what is made in a joined user namespace
+	mounts  []*mount
+	fsbuf   *unix.Statfs_t
+	stbuf   *unix.Statx_t
 }
 
 // Start compiles the start of a container's first process. With text the
