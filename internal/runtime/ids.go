@@ -105,3 +105,21 @@ func (u *ids) close() {
 		s.Close()
 	}
 }
+
+// mappedRoot mounts the root file system for a runtime that does the rest itself.
+func mappedRoot(l *Launch) (*os.File, error) {
+	if !l.MapRoot {
+		return openRoot(l, nil)
+	}
+	j, err := launchJoins(l)
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	u, err := idSpace(l, j)
+	if err != nil {
+		return nil, err
+	}
+	defer u.close()
+	return openRoot(l, u.owners(l))
+}

@@ -44,7 +44,7 @@ func PortableLaunch(l *Launch) (_ *Portable, err error) {
 		return nil, fail("read specification", errors.New("it has no process, no root or no linux part"))
 	}
 	p := new(Portable)
-	if p.Root, err = openRoot(l); err != nil {
+	if p.Root, err = mappedRoot(l); err != nil {
 		return nil, fail("prepare root file system", err)
 	}
 	defer func() {
@@ -88,7 +88,7 @@ func PortableExec(e *Exec) (*Portable, error) {
 	}
 	p := new(Portable)
 	spec := withProcess(&specs.Spec{Process: e.Process}, e.ConsoleSize, t.inherited)
-	if p.Process, err = p.process(spec.Process, user, len(t.uidMap) > 0); err != nil {
+	if p.Process, err = p.process(spec.Process, user, len(t.ids.UIDs) > 0); err != nil {
 		return nil, err
 	}
 	return p, nil
