@@ -53,17 +53,27 @@ func newBox(tb testing.TB) *box {
 	for _, applet := range []string{"sh", "true", "cat", "sleep", "echo", "ls", "stty", "tr", "grep"} {
 		check(tb, os.Symlink("busybox", filepath.Join(b.rootfs, "bin", applet)))
 	}
-	b.program = filepath.Join(b.dir, "hoy-run")
-	build := exec.Command("go", "build", "-o", b.program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // bound into containers that have no C library
-	if out, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("build: %v\n%s", err, out)
-	}
+	b.program = build(tb, b.dir)
 	b.Client, err = monitor.Dial(tb.Context(), monitor.Options{
 		Socket: filepath.Join(b.dir, "m.sock"), ExecRoot: b.dir, Binary: b.program})
 	check(tb, err)
 	tb.Cleanup(func() { b.end(tb) })
 	return b
+}
+
+// build gives a new hoy-run, or the one that HOY_BIN has, where there is no compiler.
+func build(tb testing.TB, dir string) string {
+	tb.Helper()
+	if bin := os.Getenv("HOY_BIN"); bin != "" {
+		return filepath.Join(bin, "hoy-run")
+	}
+	program := filepath.Join(dir, "hoy-run")
+	cmd := exec.Command("go", "build", "-o", program, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // bound into containers that have no C library
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("build: %v\n%s", err, out)
+	}
+	return program
 }
 
 func check(tb testing.TB, err error) {

@@ -372,7 +372,14 @@ func TestCgroupFromTheStart(t *testing.T) {
 		}
 	}()
 	for _, private := range []bool{false, true} {
-		out := shell(t, dir, "cat /proc/self/cgroup; cat /sys/fs/cgroup/pids/pids.max; touch /sys/fs/cgroup/pids/x 2>/dev/null || echo cgroup-ro", func(l *Launch) {
+		own := "/sys/fs/cgroup/pids" // version 1 begins at the container's group in any case
+		if m.Version() == "2" {
+			own = "/sys/fs/cgroup"
+			if !private {
+				own += g.Path()
+			}
+		}
+		out := shell(t, dir, "cat /proc/self/cgroup; cat "+own+"/pids.max; touch "+own+"/x 2>/dev/null || echo cgroup-ro", func(l *Launch) {
 			l.CgroupProcs = g.Procs()
 			if private {
 				l.Spec.Linux.Namespaces = append(l.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})

@@ -155,6 +155,10 @@ func overlay(options []string, to *Owners) (int, error) {
 	if to != nil {
 		return overlayMapped(l, to)
 	}
+	return overlayOf(l)
+}
+
+func overlayOf(l layers) (int, error) {
 	fd, err := overlayByLayer(l)
 	// Before Linux 6.5 there is no "lowerdir+".
 	if errors.Is(err, unix.EINVAL) {
