@@ -89,7 +89,7 @@ func openTarget(e *Exec) (*target, error) {
 		t.close()
 		return nil, err
 	}
-	// A thread among others cannot change its user or time namespace: the child does.
+	// What the forking thread cannot enter, the child does.
 	t.joins.target, t.joins.kinds, t.join = t.pidfd, kinds&^namespace.Single, kinds&namespace.Single
 	if err := t.read(e.Target); err != nil {
 		t.close()

@@ -33,8 +33,8 @@ type joins struct {
 	// namespaces in kinds with it, and has no way back.
 	target *os.File
 	kinds  uint64
-	// user and time are for the child: a thread among others cannot enter them.
-	user, time *os.File
+	// user, time and cgroup are for the child, see namespace.Single.
+	user, time, cgroup *os.File
 	// shared are the kinds that a path of the caller's own namespace was given for.
 	shared uint64
 }
@@ -45,7 +45,7 @@ func (j *joins) close() {
 			_ = n.file.Close()
 		}
 	}
-	for _, f := range []*os.File{j.user, j.time} {
+	for _, f := range []*os.File{j.user, j.time, j.cgroup} {
 		if f != nil {
 			_ = f.Close()
 		}
@@ -54,12 +54,15 @@ func (j *joins) close() {
 
 // fill tells the compiler of what is left to the child.
 func (j *joins) fill(in *compile.Input) {
-	in.Shared, in.UserNS, in.TimeNS = j.shared, -1, -1
+	in.Shared, in.UserNS, in.TimeNS, in.CgroupNS = j.shared, -1, -1, -1
 	if j.user != nil {
 		in.UserNS = int(j.user.Fd())
 	}
 	if j.time != nil {
 		in.TimeNS = int(j.time.Fd())
+	}
+	if j.cgroup != nil {
+		in.CgroupNS = int(j.cgroup.Fd())
 	}
 }
 
@@ -95,6 +98,9 @@ func (j *joins) add(kind uint64, name, path string) error {
 		return nil
 	case kind == unix.CLONE_NEWTIME:
 		j.time = f
+		return nil
+	case kind == unix.CLONE_NEWCGROUP:
+		j.cgroup = f
 		return nil
 	default:
 		j.list = append(j.list, join{kind, name, f, true})
@@ -141,7 +147,8 @@ func (j *joins) has(kind uint64) bool {
 			return true
 		}
 	}
-	return kind == unix.CLONE_NEWUSER && j.user != nil || kind == unix.CLONE_NEWTIME && j.time != nil
+	return kind == unix.CLONE_NEWUSER && j.user != nil || kind == unix.CLONE_NEWTIME && j.time != nil ||
+		kind == unix.CLONE_NEWCGROUP && j.cgroup != nil
 }
 
 // start calls fork on a thread that is in the namespaces.

@@ -26,9 +26,9 @@ type Input struct {
 	Joined uint64
 	// Shared are the bits of namespaces that are given by a path to the caller's own.
 	Shared uint64
-	// UserNS and TimeNS are the namespaces that are given by a path and that the
-	// child itself enters, because the kernel wants a process with one thread.
-	UserNS, TimeNS int
+	// UserNS, TimeNS and CgroupNS are the namespaces that are given by a path and
+	// that the child itself enters, see namespace.Single.
+	UserNS, TimeNS, CgroupNS int
 	// MapFD gives a user namespace with the ids of a mount.
 	MapFD func(userns.Map) (int, error)
 	// Root is the detached root file system's root directory.

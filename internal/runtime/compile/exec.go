@@ -17,8 +17,8 @@ type ExecInput struct {
 	Input
 	// PidFD refers to the container's first process.
 	PidFD int
-	// Join are the CLONE_NEW… bits of the namespaces that the child enters, user
-	// and time; the forking thread is in all others.
+	// Join are the CLONE_NEW… bits of the namespaces that the child enters, of
+	// namespace.Single; the forking thread is in all others.
 	Join uint64
 	// Chroot: the container is in the host's mount namespace.
 	Chroot bool

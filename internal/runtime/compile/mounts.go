@@ -218,7 +218,7 @@ func (b *builder) nearest(m *mount) *mount {
 }
 
 // prepareCgroup shows the container its own groups: a directory of binds with
-// version 1, the group itself with version 2.
+// version 1; with version 2 the group itself, or all where it has no namespace.
 func (b *builder) prepareCgroup(m *mount) error {
 	groups := map[string]string{}
 	for _, tasks := range b.in.Cgroups.Tasks {
@@ -227,7 +227,13 @@ func (b *builder) prepareCgroup(m *mount) error {
 	bind := m.opt
 	bind.Data, bind.Recursive = nil, false
 	if len(groups) == 0 && b.in.Cgroups.Unified != "" {
-		b.CloneTree(m.fd, b.in.Cgroups.Unified, bind)
+		// In the host's namespace /proc/self/cgroup has the whole path, so that is
+		// what must be found here.
+		if b.ns.Own&unix.CLONE_NEWCGROUP == 0 {
+			b.CloneTree(m.fd, unifiedTop(b.in.Cgroups.Unified), bind)
+		} else {
+			b.CloneTree(m.fd, b.in.Cgroups.Unified, bind)
+		}
 		return nil
 	}
 	if b.in.Cgroups.Unified != "" {
@@ -256,6 +262,15 @@ func (b *builder) prepareCgroup(m *mount) error {
 	}
 	b.readOnly(m)
 	return nil
+}
+
+// unifiedTop is where version 2 is mounted, alone or beside version 1.
+func unifiedTop(group string) string {
+	const alone, beside = "/sys/fs/cgroup", "/sys/fs/cgroup/unified"
+	if strings.HasPrefix(group, beside+"/") {
+		return beside
+	}
+	return alone
 }
 
 // controller is the name of a hierarchy: the first element below the cgroup mount.

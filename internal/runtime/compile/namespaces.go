@@ -15,8 +15,8 @@ import (
 )
 
 // namespaces works out how each namespace comes to be. Of those with a path,
-// user and time namespaces are entered by the child, which is a process with one
-// thread; the others by the thread that forks.
+// user, time and cgroup namespaces are entered by the child; the others by the
+// thread that forks.
 func (b *builder) namespaces() (err error) {
 	if b.ns, err = namespace.Read(&specs.Spec{Linux: b.lin, Hostname: b.spec.Hostname, Domainname: b.spec.Domainname}, b.in.Joined, b.in.Shared); err != nil {
 		return err
@@ -40,6 +40,10 @@ func enterNamespaces(b *builder, ready beginning) {
 	if b.ns.Joins(unix.CLONE_NEWTIME) {
 		b.Step("join time namespace", "")
 		setns(b, b.Given("time", uintptr(b.in.TimeNS)), unix.CLONE_NEWTIME)
+	}
+	if b.ns.Joins(unix.CLONE_NEWCGROUP) {
+		b.Step("join cgroup namespace", "")
+		setns(b, b.Given("cgroup", uintptr(b.in.CgroupNS)), unix.CLONE_NEWCGROUP)
 	}
 	if b.userns {
 		raiseLimits(b)

@@ -31,8 +31,11 @@ var Files = map[uint64]string{
 	unix.CLONE_NEWNS: "mnt", unix.CLONE_NEWUSER: "user", unix.CLONE_NEWCGROUP: "cgroup", unix.CLONE_NEWTIME: "time",
 }
 
-// Single are those that a thread among others cannot enter.
-const Single = unix.CLONE_NEWUSER | unix.CLONE_NEWTIME
+// Single are those that the child enters itself. User and time namespaces cannot
+// be entered by a thread among others. From within a cgroup namespace no process
+// can be born in a group if its parent's is outside: ENOENT, where version 2 is
+// mounted with nsdelegate, as systemd does.
+const Single = unix.CLONE_NEWUSER | unix.CLONE_NEWTIME | unix.CLONE_NEWCGROUP
 
 // flagNames are the same bits for text.
 var flagNames = []program.Bit{

@@ -121,7 +121,7 @@ func limitProcessor(t *testing.T, e *box) {
 // weight is what version 2 has for shares, of which 1024 is the usual: runc's
 // curve, on which 1024 is 100.
 func weight(shares int) string {
-	return strconv.Itoa(map[int]int{512: 59, 2048: 170}[shares])
+	return strconv.Itoa(map[int]int{512: 59, 2048: 174}[shares])
 }
 
 func number(t testing.TB, s string) int {
@@ -172,7 +172,7 @@ func limitIO(t *testing.T, e *box) {
 		_, g := run(t, e, "--blkio-weight", "300")
 		text := "default 300"
 		if f.v2 == "io.weight" {
-			text = "default 2929" // 10 to 1000 becomes 1 to 10000
+			text = "default 2930" // 10 to 1000 becomes 1 to 10000
 		}
 		g.expect(t, value{"weight", f, "300", text})
 		break
