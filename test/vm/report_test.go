@@ -3,7 +3,6 @@ package vm
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -103,9 +102,8 @@ func (r *report) replay(t *testing.T, code int) {
 
 // steps collects a machine's records by step.
 type steps struct {
-	output  map[string]*bytes.Buffer
-	done    map[string]plan.Record
-	console string
+	output map[string]*bytes.Buffer
+	done   map[string]plan.Record
 }
 
 func collect(records []plan.Record) *steps {
@@ -138,7 +136,7 @@ func (s *steps) replay(t *testing.T, list []plan.Step) {
 			if !done.Done {
 				t.Error("did not end")
 			}
-			t.Log(fmt.Sprintf("%.1f s in the machine", done.Seconds))
+			t.Logf("%.1f s in the machine", done.Seconds)
 		})
 	}
 }

@@ -5,7 +5,6 @@ package vm
 import (
 	"context"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,7 +16,6 @@ import (
 )
 
 var (
-	update   = flag.Bool("update", false, "write docs/cgroups.md")
 	keepDir  = flag.String("dir", "", "make machines in this directory and take Debian's files from there the next time")
 	only     = flag.String("step", "", "run this step alone")
 	guestRun = flag.String("guest", "", "run these tests of the steps alone")
@@ -130,5 +128,3 @@ func TestSystemd(t *testing.T) {
 	m := newMachine(t, machine.Systemd)
 	boot(t, m, []plan.Step{step(guest)})
 }
-
-var _ = fmt.Sprint

@@ -130,7 +130,8 @@ var ipcSysctls = map[string]bool{
 
 // Sysctl refuses a kernel parameter that would change the host's behaviour.
 func (s Set) Sysctl(name string) error {
-	kind, what := uint64(0), ""
+	var kind uint64
+	var what string
 	switch {
 	case ipcSysctls[name], strings.HasPrefix(name, "fs.mqueue."):
 		kind, what = unix.CLONE_NEWIPC, "ipc"

@@ -44,9 +44,6 @@ func prepare() error {
 	if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 		return err
 	}
-	if err := swapOn(); err != nil {
-		return err
-	}
 	if err := unix.Sethostname([]byte("hoy-vm")); err != nil {
 		return err
 	}
@@ -55,26 +52,6 @@ func prepare() error {
 		return err
 	}
 	return netlink.LinkSetUp(lo)
-}
-
-// swapOn gives the machine swap, which limits of it need.
-func swapOn() error {
-	const file = "/swapfile"
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	err = unix.Fallocate(int(f.Fd()), 0, 0, 256<<20)
-	_ = f.Close()
-	if err != nil {
-		return err
-	}
-	for _, command := range []string{"mkswap", "swapon"} {
-		if out, err := exec.Command("/bin/busybox", command, file).CombinedOutput(); err != nil { //nolint:noctx // at the boot
-			return fmt.Errorf("%s: %w: %s", command, err, out)
-		}
-	}
-	return nil
 }
 
 // superviseRunner starts the runner and reaps until it has ended.

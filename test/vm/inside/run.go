@@ -82,6 +82,10 @@ func run() error {
 	if p.Shell {
 		return shell()
 	}
+	if err := swapOn(); err != nil {
+		r.fault(err)
+		return err
+	}
 	for _, s := range p.Steps {
 		r.step(s)
 	}
@@ -128,5 +132,25 @@ func shell() error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Dir = plan.Dir
 	_ = cmd.Run() // a shell's last command may have failed
+	return nil
+}
+
+// swapOn gives the machine swap, which limits of it need.
+func swapOn() error {
+	const file = "/swapfile"
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	err = unix.Fallocate(int(f.Fd()), 0, 0, 256<<20)
+	_ = f.Close()
+	if err != nil {
+		return err
+	}
+	for _, command := range []string{"mkswap", "swapon"} {
+		if out, err := exec.Command("/bin/busybox", command, file).CombinedOutput(); err != nil { //nolint:noctx // at the boot
+			return fmt.Errorf("%s: %w: %s", command, err, out)
+		}
+	}
 	return nil
 }

@@ -96,7 +96,7 @@ func (m *Machine) Boot(ctx context.Context, steps []plan.Step, see func(plan.Rec
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	cmd, err := m.qemu(ctx, dir, plan.Plan{Steps: steps})
 	if err != nil {
 		return nil, err
@@ -160,7 +160,7 @@ func (m *Machine) Shell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	cmd, err := m.qemu(ctx, dir, plan.Plan{Shell: true})
 	if err != nil {
 		return err
