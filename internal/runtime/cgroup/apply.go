@@ -35,6 +35,7 @@ func (g *group) apply(writes []limit.Write, old *[]limit.Write) error {
 		}
 	}
 	for _, w := range again {
+		w.Again = false
 		if err := g.do(w, old); err != nil {
 			return err
 		}
@@ -69,6 +70,8 @@ func (g *group) do(w limit.Write, old *[]limit.Write) error {
 		return g.do(*w.Or, old)
 	case slices.ContainsFunc(w.Pass, func(e unix.Errno) bool { return errors.Is(err, e) }):
 		return nil
+	case w.Again && errors.Is(err, unix.EINVAL):
+		return err // not the last word
 	default:
 		return explain(dir, w, err)
 	}
