@@ -1,5 +1,6 @@
-// Command hoy-run is the small program beside the daemon: the monitor, which is
-// the parent of every container, and the init that a container may ask for.
+// Command hoy-run is the program beside the daemon: the monitor, which is the
+// parent of every container, the init that a container may ask for, and an OCI
+// runtime for other engines.
 package main
 
 import (
@@ -8,17 +9,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"hoy/internal/monitor"
 	"hoy/internal/monitor/server"
+	"hoy/internal/oci"
 )
-
-const usage = `hoy-run is started by hoyd; it is not meant to be called by hand.
-
-Usage:
-  hoy-run monitor --socket PATH --exec-root DIR   hold the containers' processes
-  hoy-run reap -- COMMAND [ARG...]                be PID 1 of a container
-  hoy-run --version                               print the version
-`
 
 // initName is what the program is called where it is bound into a container.
 const initName = "docker-init"
@@ -29,24 +22,18 @@ func run(args []string) int {
 	if len(args) > 0 && filepath.Base(args[0]) == initName {
 		return reap(args[1:])
 	}
-	if len(args) < 2 {
-		fmt.Fprint(os.Stderr, usage)
-		return 2
+	if len(args) > 1 {
+		switch args[1] {
+		case "monitor":
+			return runMonitor(args[2:])
+		case "reap":
+			return reap(args[2:])
+		case "oci":
+			return oci.Main(args[2:])
+		}
 	}
-	switch args[1] {
-	case "monitor":
-		return runMonitor(args[2:])
-	case "reap":
-		return reap(args[2:])
-	case "--version", "-v", "version":
-		fmt.Println("hoy-run version", monitor.Version())
-		return 0
-	case "--help", "-h", "help":
-		fmt.Print(usage)
-		return 0
-	}
-	fmt.Fprintf(os.Stderr, "hoy-run: unknown role %q\n\n%s", args[1], usage)
-	return 2
+	// Engines call an OCI runtime with its flags and verbs, and nothing before them.
+	return oci.Main(args[1:])
 }
 
 func runMonitor(args []string) int {

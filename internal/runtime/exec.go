@@ -36,7 +36,9 @@ func StartExec(e *Exec) (*Process, error) {
 		},
 		PidFD: int(t.pidfd.Fd()), Join: t.join, Chroot: t.joins.kinds&unix.CLONE_NEWNS == 0, Map: t.ids,
 	}
-	if in.User, err = who(t.root, e.User, e.Groups, e.Process.User); err != nil {
+	if e.ExactUser {
+		in.User = exactly(t.root, e.Process)
+	} else if in.User, err = who(t.root, e.User, e.Groups, e.Process.User); err != nil {
 		return nil, fail("prepare process", err)
 	}
 	if in.Cgroups, err = cgroups(e.CgroupProcs); err != nil {

@@ -72,6 +72,9 @@ type Launch struct {
 	// detaching them; NoKeyring leaves the process in the caller's session keyring.
 	NoPivot   bool `json:"-"`
 	NoKeyring bool `json:"-"`
+	// ExactUser: the specification's numbers are all that the process has; the
+	// root file system's files tell nothing but the home directory.
+	ExactUser bool `json:"-"`
 }
 
 // Exec is everything that a further process in a running container needs.
@@ -96,9 +99,10 @@ type Exec struct {
 	ConsoleSize specs.Box `json:"consoleSize,omitempty"`
 
 	Stdio [3]*os.File `json:"-"`
-	// KeepFDs and NoKeyring as in Launch.
+	// KeepFDs, NoKeyring and ExactUser as in Launch.
 	KeepFDs   int  `json:"-"`
 	NoKeyring bool `json:"-"`
+	ExactUser bool `json:"-"`
 }
 
 // Process is a started child of the calling process. The caller reaps it

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -130,7 +132,9 @@ func launchInput(l *Launch, root *os.File) (compile.Input, error) {
 	}
 	held(&in, l)
 	var err error
-	if in.User, err = who(root, l.User, l.Groups, l.Spec.Process.User); err != nil {
+	if l.ExactUser {
+		in.User = exactly(root, l.Spec.Process)
+	} else if in.User, err = who(root, l.User, l.Groups, l.Spec.Process.User); err != nil {
 		return in, fail("prepare process", err)
 	}
 	if in.Cgroups, err = cgroups(l.CgroupProcs); err != nil {
@@ -153,6 +157,20 @@ func who(root *os.File, name string, groups []string, spec specs.User) (identity
 		u.Groups = append(u.Groups, spec.AdditionalGids...)
 	}
 	return u, err
+}
+
+// exactly is the specification's user, whatever the root file system says, with
+// the home directory where the environment names none. A file that cannot be
+// read knows no home.
+func exactly(root *os.File, p *specs.Process) identity.User {
+	u := specUser(p.User)
+	if slices.ContainsFunc(p.Env, func(e string) bool { return strings.HasPrefix(e, "HOME=") }) {
+		return u
+	}
+	if found, err := identity.Lookup(root, strconv.FormatUint(uint64(u.UID), 10), nil); err == nil {
+		u.Home = found.Home
+	}
+	return u
 }
 
 func specUser(u specs.User) identity.User {

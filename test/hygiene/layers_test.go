@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"internal/image"},
 	{"internal/network"},
 	{"internal/volume"},
-	{"internal/monitor"},
+	{"internal/monitor", "internal/oci"},
 	{"internal/log", "internal/event"},
 	{"internal/runtime"},
 	{"internal/store"},

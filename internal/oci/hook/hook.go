@@ -74,7 +74,7 @@ func One(h specs.Hook, r Runner, state specs.State) error {
 }
 
 func memory(name string, content []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate("hook-"+name, unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("hook-"+name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
@@ -132,14 +132,18 @@ func Reap(p *runtime.Process) (int, error) {
 	}
 }
 
-// Here starts hooks in the runtime's own namespaces.
-type Here struct{}
+// Here starts hooks in the runtime's own namespaces, in the bundle where that
+// still is.
+type Here struct{ Bundle string }
 
 // Start implements Runner.
-func (Here) Start(h specs.Hook, stdio [3]*os.File) (*runtime.Process, error) {
+func (here Here) Start(h specs.Hook, stdio [3]*os.File) (*runtime.Process, error) {
 	fd := -1
 	cmd := exec.Cmd{Path: h.Path, Args: h.Args, Env: h.Env, Stdin: stdio[0], Stdout: stdio[1], Stderr: stdio[2],
-		SysProcAttr: &syscall.SysProcAttr{PidFD: &fd, Pdeathsig: 0}}
+		SysProcAttr: &syscall.SysProcAttr{PidFD: &fd}}
+	if st, err := os.Stat(here.Bundle); err == nil && st.IsDir() {
+		cmd.Dir = here.Bundle
+	}
 	if cmd.Env == nil {
 		cmd.Env = []string{} // the runtime's own environment is not the hook's
 	}
@@ -176,7 +180,11 @@ type Inside struct{ Exec runtime.Exec }
 func (in Inside) Start(h specs.Hook, stdio [3]*os.File) (*runtime.Process, error) {
 	e, process := in.Exec, *in.Exec.Process
 	process.Args, process.Env, process.Terminal = append([]string{h.Path}, tail(h.Args)...), h.Env, false
-	e.Process, e.Stdio = &process, stdio
+	// What runs in the container may not fill our memory by way of its streams.
+	if _, err := unix.FcntlInt(stdio[0].Fd(), unix.F_ADD_SEALS, unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_WRITE); err != nil {
+		return nil, os.NewSyscallError("seal", err)
+	}
+	e.Process, e.Stdio = &process, [3]*os.File{stdio[0]}
 	return runtime.StartExec(&e)
 }
 

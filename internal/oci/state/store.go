@@ -83,14 +83,14 @@ func (c *Container) Close() {
 
 // Create makes the directory of a new container, with its record and spec in
 // it, and locks it. Either all of it is there, or nothing.
-func (s *Store) Create(r Record, spec []byte) (c *Container, err error) {
+func (s *Store) Create(r Record, spec []byte) (_ *Container, err error) {
 	if err := CheckID(r.ID); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(s.root, 0o711); err != nil {
 		return nil, err
 	}
-	c = &Container{Record: r, store: s, dir: filepath.Join(s.root, fmt.Sprintf("%s%s.%d", aside, r.ID, os.Getpid()))}
+	c := &Container{Record: r, store: s, dir: filepath.Join(s.root, fmt.Sprintf("%s%s.%d", aside, r.ID, os.Getpid()))}
 	if err := os.RemoveAll(c.dir); err != nil {
 		return nil, err
 	}

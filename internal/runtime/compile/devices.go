@@ -198,6 +198,11 @@ func stdio(b *builder) error {
 	for fd, from := range b.in.Stdio {
 		if from >= 0 {
 			r := b.Given([]string{"stdin", "stdout", "stderr"}[fd], uintptr(from))
+			if from == fd {
+				// The caller's own stream is in its place already.
+				b.Call(unix.SYS_FCNTL, program.R(r), program.Flag(unix.F_SETFD, "F_SETFD"), program.Num(0))
+				continue
+			}
 			b.Call(unix.SYS_DUP3, program.R(r), program.Num(fd), program.Num(0))
 			continue
 		}

@@ -1,0 +1,131 @@
+package oci
+
+import (
+	"flag"
+	"os"
+	ossignal "os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/oci/hook"
+	"hoy/internal/oci/tty"
+	"hoy/internal/runtime"
+)
+
+func newRun(a *app, f *flag.FlagSet) func([]string) (int, error) {
+	c := &creation{app: a}
+	var detach, keep, noReaper bool
+	c.flags(f)
+	both(f.BoolVar, &detach, "detach", "d", false, "do not wait for the container's process")
+	f.BoolVar(&keep, "keep", false, "do not delete the container when it has ended")
+	f.BoolVar(&noReaper, "no-subreaper", false, "do not become the parent of orphans")
+	return func(args []string) (int, error) {
+		c.id = args[0]
+		if err := c.read(); err != nil {
+			return 1, err
+		}
+		if err := c.checkConsole(detach); err != nil {
+			return 1, err
+		}
+		if !detach && !noReaper {
+			if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+				return 1, os.NewSyscallError("prctl", err)
+			}
+		}
+		return c.run(detach, keep)
+	}
+}
+
+func (c *creation) run(detach, keep bool) (int, error) {
+	// From before the process is there, so that none is lost.
+	signals := make(chan os.Signal, 64)
+	if !detach {
+		ossignal.Notify(signals)
+	}
+	c.held = c.spec.Hooks != nil && len(c.spec.Hooks.StartContainer) > 0
+	box, err := c.create()
+	if err != nil {
+		return 1, err
+	}
+	defer box.close()
+	if c.held {
+		err = c.start(box.Container, c.spec)
+	} else {
+		c.poststart(box.Container, c.spec.Hooks)
+	}
+	if err != nil {
+		return 1, joinDelete(c.app, box, err)
+	}
+	// Others may work on it from here on.
+	box.Close()
+	if detach {
+		return 0, nil
+	}
+	code, err := foreground(box.process, signals)
+	if keep {
+		return code, err
+	}
+	again, lockErr := c.store.Lock(c.id, true)
+	if lockErr != nil {
+		return code, err // somebody else has deleted it
+	}
+	defer again.Close()
+	if deleteErr := c.delete(again); err == nil {
+		err = deleteErr
+	}
+	return code, err
+}
+
+func joinDelete(a *app, box *made, err error) error {
+	_ = unix.PidfdSendSignal(int(box.process.PidFD.Fd()), unix.SIGKILL, nil, 0)
+	if _, reapErr := hook.Reap(box.process); reapErr != nil {
+		a.log.warn("%v", reapErr)
+	}
+	if deleteErr := a.delete(box.Container); deleteErr != nil {
+		a.log.warn("%v", deleteErr)
+	}
+	return err
+}
+
+// foreground stands between the caller and the process until that ends: it
+// forwards signals and carries the terminal.
+func foreground(p *runtime.Process, signals chan os.Signal) (int, error) {
+	var relay *tty.Relay
+	if p.Console != nil {
+		var err error
+		if relay, err = tty.NewRelay(p.Console, os.Stdin, os.Stdout); err != nil {
+			return 255, err
+		}
+		p.Console = nil // the relay's to close
+		defer relay.Close()
+	}
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				forward(p, relay, s)
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return hook.Reap(p)
+}
+
+func forward(p *runtime.Process, relay *tty.Relay, s os.Signal) {
+	switch sig := s.(unix.Signal); sig {
+	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE:
+		// The first is about our own child, the second the Go scheduler's, and the
+		// third our own output's.
+	case unix.SIGWINCH:
+		if relay != nil {
+			relay.Resize()
+			return
+		}
+		fallthrough
+	default:
+		_ = unix.PidfdSendSignal(int(p.PidFD.Fd()), sig, nil, 0)
+	}
+}
