@@ -6,62 +6,16 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/user"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/moby/sys/user"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"hoy/internal/oci/box"
 	"hoy/internal/oci/state"
-	"hoy/internal/runtime/cgroup"
 )
-
-// The states that people see.
-const (
-	creating = "creating"
-	created  = "created"
-	running  = "running"
-	paused   = "paused"
-	stopped  = "stopped"
-)
-
-// status is a container's state by its record and by what the kernel says.
-func status(c *state.Container) string {
-	switch {
-	case c.Phase == state.Creating && c.Held():
-		return creating
-	case !c.Alive():
-		return stopped
-	case frozen(c):
-		return paused
-	case c.Phase == state.Created && waits(c):
-		return created
-	default:
-		return running
-	}
-}
-
-// place is the container's control group.
-func place(c *state.Container) (cgroup.Place, error) {
-	return cgroup.ForPath(c.CgroupsPath, c.ID, c.Systemd)
-}
-
-func frozen(c *state.Container) bool {
-	p, err := place(c)
-	if err != nil {
-		return false
-	}
-	paths := p.Paths()
-	v2, err := os.ReadFile(filepath.Join(paths[""], "cgroup.freeze"))
-	if _, ok := paths[""]; ok && err == nil && strings.HasPrefix(string(v2), "1") {
-		return true
-	}
-	v1, err := os.ReadFile(filepath.Join(paths["freezer"], "freezer.state"))
-	return err == nil && strings.HasPrefix(string(v1), "FR")
-}
 
 // view is the state as JSON: the specification's, and what runc has beside it.
 type view struct {
@@ -77,16 +31,11 @@ type view struct {
 }
 
 func newView(c *state.Container) view {
-	v := view{specs.Version, c.ID, c.Pid, status(c), c.Bundle, c.Rootfs, c.Created, c.Annotations, ""}
-	if v.Status == stopped {
+	v := view{specs.Version, c.ID, c.Pid, box.Status(c), c.Bundle, c.Rootfs, c.Created, c.Annotations, ""}
+	if v.Status == box.Stopped {
 		v.Pid = 0
 	}
 	return v
-}
-
-// hookState is what hooks read.
-func hookState(c *state.Container, status specs.ContainerState) specs.State {
-	return specs.State{Version: specs.Version, ID: c.ID, Status: status, Pid: c.Pid, Bundle: c.Bundle, Annotations: c.Annotations}
 }
 
 func newState(a *app, _ *flag.FlagSet) func([]string) (int, error) {
@@ -144,8 +93,8 @@ func newList(a *app, f *flag.FlagSet) func([]string) (int, error) {
 
 // owner is a user's name, or "#" and the number of one who has none.
 func owner(uid int) string {
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		return u.Username
+	if u, err := user.LookupUid(uid); err == nil {
+		return u.Name
 	}
 	return "#" + strconv.Itoa(uid)
 }
@@ -160,19 +109,6 @@ func (a *app) printList(views []view, format string) error {
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", v.ID, v.Pid, v.Status, v.Bundle, v.Created.Format(time.RFC3339Nano), v.Owner)
 	}
 	return w.Flush()
-}
-
-// spec decodes the specification that the container was made from.
-func loadSpec(c *state.Container) (*specs.Spec, error) {
-	data, err := c.Spec()
-	if err != nil {
-		return nil, err
-	}
-	s := new(specs.Spec)
-	if err := json.Unmarshal(data, s); err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Dir(), err)
-	}
-	return s, nil
 }
 
 // rootless says whether what may not be done with control groups is to be let be.

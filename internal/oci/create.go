@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/durable"
+	"hoy/internal/oci/box"
 	"hoy/internal/oci/config"
 	"hoy/internal/oci/hook"
 	"hoy/internal/oci/state"
@@ -148,32 +149,32 @@ func (c *creation) create() (_ *made, err error) {
 			}
 		}
 	}()
-	box := new(made)
+	m := new(made)
 	if err := c.at("make state"); err != nil {
 		return nil, err
 	}
-	if box.Container, err = c.store.Create(record, spec); err != nil {
+	if m.Container, err = c.store.Create(record, spec); err != nil {
 		return nil, err
 	}
 	back.Push("state", func(context.Context) error {
-		defer box.Close()
-		return box.Remove()
+		defer m.Close()
+		return m.Remove()
 	})
-	group, err := c.group(box.Container, &back)
+	group, err := c.group(m.Container, &back)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.at("start"); err != nil {
 		return nil, err
 	}
-	if err := c.launch(box, group, keep, &back); err != nil {
+	if err := c.launch(m, group, keep, &back); err != nil {
 		return nil, err
 	}
-	if err := c.finish(box); err != nil {
+	if err := c.finish(m); err != nil {
 		return nil, err
 	}
 	back.Release()
-	return box, nil
+	return m, nil
 }
 
 // record is what is known beforehand.
@@ -220,11 +221,11 @@ func ownCgroup() (string, error) {
 }
 
 // group makes the control group.
-func (c *creation) group(box *state.Container, back *undo.Stack) (cgroup.Place, error) {
+func (c *creation) group(m *state.Container, back *undo.Stack) (cgroup.Place, error) {
 	if err := c.at("make cgroup"); err != nil {
 		return nil, err
 	}
-	p, err := place(box)
+	p, err := box.Place(m)
 	if err == nil {
 		err = p.Make(c.spec.Linux.Resources)
 	}
@@ -240,7 +241,7 @@ func (c *creation) group(box *state.Container, back *undo.Stack) (cgroup.Place, 
 }
 
 // launch starts the process.
-func (c *creation) launch(box *made, group cgroup.Place, keep int, back *undo.Stack) error {
+func (c *creation) launch(m *made, group cgroup.Place, keep int, back *undo.Stack) error {
 	l := &runtime.Launch{
 		ID: c.id, Spec: c.spec, ExactUser: true, Stdio: c.stdio, KeepFDs: keep, NoPivot: c.noPivot, NoKeyring: c.noKeyring,
 	}
@@ -254,24 +255,27 @@ func (c *creation) launch(box *made, group cgroup.Place, keep int, back *undo.St
 		}
 	}
 	if c.held {
-		if l.Start, err = listen(box.Container); err != nil {
+		if l.Start, err = listen(m.Container); err != nil {
 			return err
 		}
 		defer l.Start.Close()
 	}
 	if h := c.spec.Hooks; h != nil {
-		l.BeforePivot = func(pid int) error { return c.hooks(box, pid) }
+		l.BeforePivot = func(pid int) error { return c.hooks(m, pid) }
 	}
-	if box.process, err = runtime.Start(l); err != nil {
+	if m.process, err = runtime.Start(l); err != nil {
 		return fmt.Errorf("unable to start container process: %w", err)
 	}
-	for _, w := range box.process.Warnings {
+	if group != nil {
+		group.Joined()
+	}
+	for _, w := range m.process.Warnings {
 		c.log.warn("%s", w)
 	}
 	back.Push("process", func(context.Context) error {
-		_ = unix.PidfdSendSignal(int(box.process.PidFD.Fd()), unix.SIGKILL, nil, 0)
-		_, err := hook.Reap(box.process)
-		box.close()
+		_ = unix.PidfdSendSignal(int(m.process.PidFD.Fd()), unix.SIGKILL, nil, 0)
+		_, err := hook.Reap(m.process)
+		m.close()
 		return err
 	})
 	return nil
@@ -296,20 +300,20 @@ func listen(c *state.Container) (*os.File, error) {
 }
 
 // hooks runs those that belong before the container's root becomes the root.
-func (c *creation) hooks(box *made, pid int) error {
+func (c *creation) hooks(m *made, pid int) error {
 	if err := c.at("hooks"); err != nil {
 		return err
 	}
-	box.Pid, c.hooked = pid, true
+	m.Pid, c.hooked = pid, true
 	var err error
-	if box.Birth, _, err = state.Birth(pid); err != nil {
+	if m.Birth, _, err = state.Birth(pid); err != nil {
 		return err
 	}
 	// Hooks may ask for the state, which names the process.
-	if err := box.Save(); err != nil {
+	if err := m.Save(); err != nil {
 		return err
 	}
-	h, st := c.spec.Hooks, hookState(box.Container, specs.StateCreating)
+	h, st := c.spec.Hooks, box.HookState(m.Container, specs.StateCreating)
 	here := hook.Here{Bundle: c.bundle}
 	//nolint:staticcheck // Prestart is deprecated, and in use.
 	if err := hook.Run("prestart", h.Prestart, here, st); err != nil {
@@ -318,33 +322,33 @@ func (c *creation) hooks(box *made, pid int) error {
 	if err := hook.Run("createRuntime", h.CreateRuntime, here, st); err != nil {
 		return err
 	}
-	return hook.Run("createContainer", h.CreateContainer, hook.Beside{Pid: pid, Namespaces: box.Namespaces}, st)
+	return hook.Run("createContainer", h.CreateContainer, hook.Beside{Pid: pid, Namespaces: m.Namespaces}, st)
 }
 
 // finish hands out the terminal and writes down what is there now.
-func (c *creation) finish(box *made) (err error) {
+func (c *creation) finish(m *made) (err error) {
 	if err := c.at("finish"); err != nil {
 		return err
 	}
 	if c.consoleSocket != "" {
-		if err := tty.Send(c.consoleSocket, box.process.Console); err != nil {
+		if err := tty.Send(c.consoleSocket, m.process.Console); err != nil {
 			return err
 		}
 	}
-	box.Pid, box.Phase, box.Faults = box.process.Pid, state.Created, box.process.Faults
+	m.Pid, m.Phase, m.Faults = m.process.Pid, state.Created, m.process.Faults
 	if !c.held {
-		box.Phase = state.Started
+		m.Phase = state.Started
 	}
-	if box.Birth, _, err = state.Birth(box.Pid); err != nil {
+	if m.Birth, _, err = state.Birth(m.Pid); err != nil {
 		return err
 	}
-	if err := box.Save(); err != nil {
+	if err := m.Save(); err != nil {
 		return err
 	}
 	if err := c.at("write pid file"); err != nil {
 		return err
 	}
-	return writePid(c.pidFile, box.Pid)
+	return writePid(c.pidFile, m.Pid)
 }
 
 func writePid(file string, pid int) error {

@@ -1,8 +1,8 @@
 package oci
 
 import (
-	"flag"
 	"errors"
+	"flag"
 )
 
 func newEvents(a *app, f *flag.FlagSet) func([]string) (int, error) {

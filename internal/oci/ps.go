@@ -4,11 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
-	"os/exec"
-	"slices"
-	"strconv"
-	"strings"
+
+	"hoy/internal/oci/box"
+	"hoy/internal/oci/report"
 )
 
 func newPs(a *app, f *flag.FlagSet) func([]string) (int, error) {
@@ -22,11 +20,11 @@ func newPs(a *app, f *flag.FlagSet) func([]string) (int, error) {
 		if err != nil {
 			return 1, err
 		}
-		p, err := place(c)
+		p, err := box.Place(c)
 		if err != nil {
 			return 1, err
 		}
-		if status(c) == stopped && !p.Exists() {
+		if box.Status(c) == box.Stopped && !p.Exists() {
 			return 1, errors.New("container not running")
 		}
 		pids, err := p.Pids()
@@ -36,33 +34,6 @@ func newPs(a *app, f *flag.FlagSet) func([]string) (int, error) {
 		if format == "json" {
 			return 0, json.NewEncoder(a.out).Encode(append([]int{}, pids...))
 		}
-		return 0, a.ps(pids, args[1:])
+		return 0, report.Processes(a.out, pids, args[1:])
 	}
-}
-
-// ps prints the lines of the host's ps about pids.
-func (a *app) ps(pids []int, args []string) error {
-	if len(args) == 0 {
-		args = []string{"-ef"}
-	}
-	out, err := exec.Command("ps", args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
-	column := slices.Index(strings.Fields(lines[0]), "PID")
-	if column < 0 {
-		return errors.New("couldn't find PID field in ps output")
-	}
-	fmt.Fprintln(a.out, lines[0])
-	for _, line := range lines[1:] {
-		fields := strings.Fields(line)
-		if len(fields) <= column {
-			continue
-		}
-		if pid, err := strconv.Atoi(fields[column]); err == nil && slices.Contains(pids, pid) {
-			fmt.Fprintln(a.out, line)
-		}
-	}
-	return nil
 }

@@ -43,25 +43,25 @@ func (c *creation) run(detach, keep bool) (int, error) {
 		ossignal.Notify(signals)
 	}
 	c.held = c.spec.Hooks != nil && len(c.spec.Hooks.StartContainer) > 0
-	box, err := c.create()
+	m, err := c.create()
 	if err != nil {
 		return 1, err
 	}
-	defer box.close()
+	defer m.close()
 	if c.held {
-		err = c.start(box.Container, c.spec)
+		err = c.start(m.Container, c.spec)
 	} else {
-		c.poststart(box.Container, c.spec.Hooks)
+		c.poststart(m.Container, c.spec.Hooks)
 	}
 	if err != nil {
-		return 1, joinDelete(c.app, box, err)
+		return 1, joinDelete(c.app, m, err)
 	}
 	// Others may work on it from here on.
-	box.Close()
+	m.Close()
 	if detach {
 		return 0, nil
 	}
-	code, err := foreground(box.process, signals)
+	code, err := foreground(m.process, signals)
 	if keep {
 		return code, err
 	}
@@ -76,12 +76,12 @@ func (c *creation) run(detach, keep bool) (int, error) {
 	return code, err
 }
 
-func joinDelete(a *app, box *made, err error) error {
-	_ = unix.PidfdSendSignal(int(box.process.PidFD.Fd()), unix.SIGKILL, nil, 0)
-	if _, reapErr := hook.Reap(box.process); reapErr != nil {
+func joinDelete(a *app, m *made, err error) error {
+	_ = unix.PidfdSendSignal(int(m.process.PidFD.Fd()), unix.SIGKILL, nil, 0)
+	if _, reapErr := hook.Reap(m.process); reapErr != nil {
 		a.log.warn("%v", reapErr)
 	}
-	if deleteErr := a.delete(box.Container); deleteErr != nil {
+	if deleteErr := a.delete(m.Container); deleteErr != nil {
 		a.log.warn("%v", deleteErr)
 	}
 	return err

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
-	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
+	"hoy/internal/oci/box"
 	"hoy/internal/oci/hook"
 	"hoy/internal/oci/state"
 	"hoy/internal/runtime"
@@ -23,14 +21,14 @@ func newStart(a *app, _ *flag.FlagSet) func([]string) (int, error) {
 			return 1, err
 		}
 		defer c.Close()
-		switch status(c) {
-		case created:
-		case stopped:
+		switch box.Status(c) {
+		case box.Created:
+		case box.Stopped:
 			return 1, errors.New("cannot start a container that has stopped")
 		default:
 			return 1, errors.New("cannot start an already running container")
 		}
-		spec, err := loadSpec(c)
+		spec, err := box.Spec(c)
 		if err != nil {
 			return 1, err
 		}
@@ -41,9 +39,9 @@ func newStart(a *app, _ *flag.FlagSet) func([]string) (int, error) {
 // start lets a created container become its command.
 func (a *app) start(c *state.Container, spec *specs.Spec) error {
 	if err := a.startHooks(c, spec); err != nil {
-		return errors.Join(err, end(c))
+		return errors.Join(err, box.End(c))
 	}
-	if err := connect(c); err != nil {
+	if err := box.Connect(c); err != nil {
 		return fmt.Errorf("unable to start container process: %w", err)
 	}
 	c.Phase = state.Started
@@ -63,13 +61,13 @@ func (a *app) startHooks(c *state.Container, spec *specs.Spec) error {
 	if err != nil {
 		return err
 	}
-	return hook.Run("startContainer", spec.Hooks.StartContainer, hook.Inside{Exec: *e}, hookState(c, specs.StateCreated))
+	return hook.Run("startContainer", spec.Hooks.StartContainer, hook.Inside{Exec: *e}, box.HookState(c, specs.StateCreated))
 }
 
 // inside is what every further process in the container begins with.
 func (a *app) inside(c *state.Container, spec *specs.Spec) (*runtime.Exec, error) {
 	e := &runtime.Exec{ID: c.ID, Target: c.Pid, Namespaces: c.Namespaces, Process: spec.Process, ExactUser: true}
-	if p, err := place(c); err == nil && p.Exists() {
+	if p, err := box.Place(c); err == nil && p.Exists() {
 		e.CgroupProcs = p.Procs()
 	}
 	var err error
@@ -85,45 +83,8 @@ func (a *app) poststart(c *state.Container, h *specs.Hooks) {
 		return
 	}
 	for i, one := range h.Poststart {
-		if err := hook.One(one, hook.Here{Bundle: c.Bundle}, hookState(c, specs.StateRunning)); err != nil {
+		if err := hook.One(one, hook.Here{Bundle: c.Bundle}, box.HookState(c, specs.StateRunning)); err != nil {
 			a.log.warn("error running poststart hook #%d: %v", i, err)
 		}
 	}
-}
-
-// connect starts the waiting process and reads whether it has become its command.
-func connect(c *state.Container) error {
-	return c.WithSocket(func(path string) error {
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		return runtime.Started(conn, c.Faults)
-	})
-}
-
-// waits says whether the process still listens for start. A socket of another
-// kind is not let in, and is told whether somebody is there at all.
-func waits(c *state.Container) bool {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return true
-	}
-	defer func() { _ = unix.Close(fd) }()
-	err = c.WithSocket(func(path string) error { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) })
-	return errors.Is(err, unix.EPROTOTYPE)
-}
-
-// end kills the container's processes.
-func end(c *state.Container) error {
-	if c.Alive() {
-		if err := signal(c, unix.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			return err
-		}
-	}
-	if p, err := place(c); err == nil && p.Exists() {
-		return p.Kill()
-	}
-	return nil
 }

@@ -44,8 +44,8 @@ type Record struct {
 	Pid   int    `json:"pid,omitempty"`
 	Birth uint64 `json:"birth,omitempty"`
 	// CgroupsPath and Systemd name the control group, as package cgroup takes them.
-	CgroupsPath string `json:"cgroupsPath"`
-	Systemd     bool   `json:"systemd,omitempty"`
+	CgroupsPath string            `json:"cgroupsPath"`
+	Systemd     bool              `json:"systemd,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Namespaces are those that the container does not share with the host.
 	Namespaces []specs.LinuxNamespaceType `json:"namespaces"`

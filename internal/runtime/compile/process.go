@@ -47,7 +47,7 @@ func (b *builder) args() []string {
 
 // hold makes the process, which is ready but for its last steps, wait for
 // somebody to connect; a filter may well forbid to wait, so it is not loaded yet.
-func (b *builder) hold() {
+func hold(b *builder) {
 	b.Step("wait for start", "")
 	b.AwaitStart(b.Given("start", uintptr(b.in.Start)), 3+b.in.KeepFDs)
 }
@@ -60,7 +60,7 @@ func (b *builder) become() error {
 		KeepFDs: b.in.KeepFDs,
 	}
 	if b.in.Start > 0 {
-		last.Hold = b.hold
+		last.Hold = func() { hold(b) }
 	}
 	return last.Compile()
 }
