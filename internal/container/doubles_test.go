@@ -30,6 +30,7 @@ import (
 	"hoy/internal/monitor"
 	"hoy/internal/request"
 	"hoy/internal/runtime"
+	"hoy/internal/runtime/cgroup/tree"
 	"hoy/internal/store"
 )
 
@@ -406,9 +407,10 @@ func (c *cgroups) List() ([]string, error) {
 	}
 	return ids, nil
 }
-func (c *cgroups) Check(string) error { return nil }
-func (c *cgroups) Driver() string     { return "cgroupfs" }
-func (c *cgroups) Version() string    { return "1" }
+func (c *cgroups) Check(string) error     { return nil }
+func (c *cgroups) Support() *tree.Support { return nil }
+func (c *cgroups) Driver() string         { return "cgroupfs" }
+func (c *cgroups) Version() string        { return "1" }
 
 func (g *group) Procs() []string                    { return []string{"/cg/" + g.id} }
 func (g *group) Joined()                            {}

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/moby/moby/api/types/container"
+
+	"hoy/internal/runtime/cgroup/tree"
 )
 
 // DefaultShmSize of /dev/shm, in bytes.
@@ -33,6 +35,8 @@ type Host struct {
 	// Runtime is the default one's name.
 	Runtime    string
 	LogOptions map[string]string
+	// Kernel is what it can limit; nil is everything.
+	Kernel *tree.Support
 	// AppArmor says whether the kernel has it.
 	AppArmor bool
 }
@@ -89,9 +93,11 @@ func FillHost(asked *container.HostConfig, h Host) *container.HostConfig {
 
 func cgroupns(privileged bool, h Host) container.CgroupnsMode {
 	switch {
+	case privileged && !h.CgroupV2:
+		return container.CgroupnsModeHost
 	case h.CgroupnsMode != "":
 		return h.CgroupnsMode
-	case h.CgroupV2 && !privileged:
+	case h.CgroupV2:
 		return container.CgroupnsModePrivate
 	default:
 		return container.CgroupnsModeHost

@@ -1,20 +1,32 @@
 package config
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+
+	"hoy/internal/runtime/cgroup/tree"
 )
 
 const minMemory = 6 << 20
 
-// CheckResources checks limits, of a new container or of an update.
+// CheckResources checks limits, of a new container or of an update, and takes
+// away what the kernel cannot give, with a warning.
 func CheckResources(r *container.Resources, h Host) (warnings []string, err error) {
-	if warnings, err = checkMemory(r); err != nil {
+	if r.Memory < 0 || r.Memory > 0 && r.Memory < minMemory {
+		return nil, invalid("Minimum memory limit allowed is 6MB")
+	}
+	if warnings, err = discard(r, h.Kernel); err != nil {
 		return nil, err
 	}
-	if err := checkCPU(r, h.CPUs); err != nil {
+	more, err := checkMemory(r)
+	if err != nil {
+		return nil, err
+	}
+	warnings = append(warnings, more...)
+	if err := checkCPU(r, h); err != nil {
 		return nil, err
 	}
 	if r.BlkioWeight > 0 && (r.BlkioWeight < 10 || r.BlkioWeight > 1000) {
@@ -45,8 +57,6 @@ func CheckResources(r *container.Resources, h Host) (warnings []string, err erro
 func checkMemory(r *container.Resources) ([]string, error) {
 	var warnings []string
 	switch {
-	case r.Memory < 0 || r.Memory > 0 && r.Memory < minMemory:
-		return nil, invalid("Minimum memory limit allowed is 6MB")
 	case r.Memory > 0 && r.MemorySwap > 0 && r.MemorySwap < r.Memory:
 		return nil, invalid("Minimum memoryswap limit should be larger than memory limit, see usage")
 	case r.MemorySwap < -1:
@@ -67,7 +77,8 @@ func checkMemory(r *container.Resources) ([]string, error) {
 	return warnings, nil
 }
 
-func checkCPU(r *container.Resources, cpus int) error {
+func checkCPU(r *container.Resources, h Host) error {
+	cpus := h.CPUs
 	switch {
 	case r.NanoCPUs > 0 && r.CPUPeriod > 0:
 		return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set")
@@ -79,40 +90,56 @@ func checkCPU(r *container.Resources, cpus int) error {
 		return invalid("Invalid value %d for CPU shares: cannot be negative", r.CPUShares)
 	case r.CPUPeriod != 0 && (r.CPUPeriod < 1000 || r.CPUPeriod > 1000000):
 		return invalid("CPU cfs period cannot be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
+	case r.CPURealtimePeriod != 0 && r.CPURealtimeRuntime != 0 && r.CPURealtimeRuntime > r.CPURealtimePeriod:
+		return invalid("cpu real-time runtime cannot be higher than cpu real-time period")
 	case r.CPUQuota > 0 && r.CPUQuota < 1000:
 		return invalid("CPU cfs quota cannot be less than 1ms (i.e. 1000)")
 	}
-	for _, set := range []struct{ kind, value string }{{"cpus", r.CpusetCpus}, {"mems", r.CpusetMems}} {
-		top, ok := parseSet(set.value)
+	there := tree.Support{CPUs: fmt.Sprintf("0-%d", cpus-1)}
+	if h.Kernel != nil {
+		there = *h.Kernel
+	}
+	for _, set := range []struct{ kind, what, value, there string }{
+		{"cpus", "CPUs", r.CpusetCpus, there.CPUs}, {"mems", "memory nodes", r.CpusetMems, there.Mems},
+	} {
+		asked, ok := parseSet(set.value)
 		if !ok {
 			return invalid("Invalid value %s for cpuset %s", set.value, set.kind)
 		}
-		if set.kind == "cpus" && top >= cpus {
-			return invalid("Requested CPUs are not available - requested %s, available: 0-%d", set.value, cpus-1)
+		has, ok := parseSet(set.there)
+		if !ok || set.there == "" {
+			continue
+		}
+		for n := range asked {
+			if !has[n] {
+				return invalid("Requested %s are not available - requested %s, available: %s", set.what, set.value, set.there)
+			}
 		}
 	}
 	return nil
 }
 
-// parseSet reads a list such as "0-2,5" and gives its highest member, -1 of an empty one.
-func parseSet(s string) (top int, ok bool) {
-	top = -1
+// parseSet reads a list such as "0-2,5".
+func parseSet(s string) (members map[uint64]bool, ok bool) {
+	members = map[uint64]bool{}
 	if s == "" {
-		return top, true
+		return members, true
 	}
 	for part := range strings.SplitSeq(s, ",") {
 		first, last, isRange := strings.Cut(strings.TrimSpace(part), "-")
 		a, err := strconv.ParseUint(first, 10, 13)
 		if err != nil {
-			return 0, false
+			return nil, false
 		}
 		b := a
 		if isRange {
 			if b, err = strconv.ParseUint(last, 10, 13); err != nil || b < a {
-				return 0, false
+				return nil, false
 			}
 		}
-		top = max(top, int(b))
+		for n := a; n <= b; n++ {
+			members[n] = true
+		}
 	}
-	return top, true
+	return members, true
 }

@@ -248,8 +248,6 @@ func checkUnsupported(hc *container.HostConfig) error {
 	switch {
 	case len(hc.StorageOpt) > 0:
 		return invalid("--storage-opt is not supported by this engine's snapshotter")
-	case hc.CgroupParent != "":
-		return errdefs.ErrNotImplemented.WithMessage("a cgroup parent per container is not supported: set the engine's own cgroup parent")
 	case len(hc.DeviceRequests) > 0:
 		r := hc.DeviceRequests[0]
 		return invalid("could not select device driver %q with capabilities: %v", r.Driver, r.Capabilities)

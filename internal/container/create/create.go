@@ -39,7 +39,7 @@ type Creator struct {
 func (c *Creator) host() config.Host {
 	return config.Host{
 		CPUs: c.CPUs, CgroupV2: c.Cgroups.Version() == "2", CgroupnsMode: c.CgroupnsMode, IpcMode: c.IpcMode,
-		ShmSize: c.DefaultShmSize, LogDriver: c.LogDriver, LogOptions: c.LogOptions, AppArmor: c.AppArmor,
+		ShmSize: c.DefaultShmSize, LogDriver: c.LogDriver, LogOptions: c.LogOptions, AppArmor: c.AppArmor, Kernel: c.Cgroups.Support(),
 		Runtime: c.Runtimes.Default(),
 	}
 }
@@ -92,6 +92,9 @@ func (c *Creator) draft(req request.Create, img *deps.Image) (*record.Record, []
 	hc := config.FillHost(req.HostConfig, h)
 	warnings, err := config.Validate(cfg, hc, h)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.Cgroups.Check(hc.CgroupParent); err != nil {
 		return nil, nil, err
 	}
 	if _, err := c.Runtimes.Find(hc.Runtime); err != nil {

@@ -26,6 +26,7 @@ import (
 	"hoy/internal/monitor"
 	"hoy/internal/request"
 	"hoy/internal/runtime"
+	"hoy/internal/runtime/cgroup/tree"
 )
 
 // Image is what a container takes from an image.
@@ -162,6 +163,8 @@ type Cgroups interface {
 	Open(parent, id string) (Group, error)
 	// Check says whether parent can be one.
 	Check(parent string) error
+	// Support is what the kernel can limit; nil is everything.
+	Support() *tree.Support
 	List() ([]string, error)
 	Driver() string
 	// Version is 1 or 2.

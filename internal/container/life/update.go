@@ -74,7 +74,7 @@ func (l *Life) Update(ctx context.Context, ref string, cfg container.UpdateConfi
 	if err != nil {
 		return resp, err
 	}
-	resp.Warnings, err = config.CheckResources(&hc.Resources, config.Host{CPUs: l.CPUs})
+	resp.Warnings, err = config.CheckResources(&hc.Resources, config.Host{CPUs: l.CPUs, Kernel: l.Cgroups.Support()})
 	if err != nil {
 		return resp, err
 	}

@@ -298,11 +298,24 @@ func (x *Restorer) sweepGroups(known func(string) bool, rep *Report) {
 	if err != nil {
 		x.Log.Error("cgroups not listed", "error", err)
 	}
+	type place struct{ parent, id string }
+	var all []place
 	for _, id := range ids {
+		all = append(all, place{"", id})
+	}
+	// Below parents of their own there are groups only of containers with a
+	// record: it is written first and deleted last.
+	for _, e := range x.Index.All() {
+		if parent := e.Record().HostConfig.CgroupParent; parent != "" {
+			all = append(all, place{parent, e.ID})
+		}
+	}
+	for _, at := range all {
+		id := at.id
 		if e, ok := x.Index.Get(id); ok && e.Run() != nil || !isID(id) {
 			continue
 		}
-		g, err := x.Cgroups.Open("", id)
+		g, err := x.Cgroups.Open(at.parent, id)
 		if err != nil {
 			continue
 		}

@@ -29,7 +29,7 @@ func Resources(hc *container.HostConfig, dev Devices) (*specs.LinuxResources, er
 	return r, nil
 }
 
-// Limits are memory, cpu and pids alone: what update changes.
+// Limits are what update changes: memory, cpu, pids and the weight of block devices.
 func Limits(c *container.Resources) *specs.LinuxResources {
 	r := &specs.LinuxResources{Memory: memory(c), CPU: cpu(c)}
 	if c.PidsLimit != nil {
@@ -38,6 +38,9 @@ func Limits(c *container.Resources) *specs.LinuxResources {
 			limit = -1
 		}
 		r.Pids = &specs.LinuxPids{Limit: &limit}
+	}
+	if c.BlkioWeight > 0 {
+		r.BlockIO = &specs.LinuxBlockIO{Weight: &c.BlkioWeight}
 	}
 	return r
 }
@@ -99,10 +102,9 @@ func unsigned(v int64) *uint64 {
 }
 
 func blockIO(r *specs.LinuxResources, c *container.Resources) error {
-	b := &specs.LinuxBlockIO{}
-	used := false
-	if c.BlkioWeight > 0 {
-		b.Weight, used = &c.BlkioWeight, true
+	b, used := r.BlockIO, r.BlockIO != nil
+	if !used {
+		b = &specs.LinuxBlockIO{}
 	}
 	for _, w := range c.BlkioWeightDevice {
 		major, minor, err := blockDevice(w.Path)

@@ -32,6 +32,8 @@ type Manager interface {
 	Clear() error
 	// Check says whether parent can be one. The error is InvalidArgument.
 	Check(parent string) error
+	// Support is what the kernel can limit.
+	Support() *tree.Support
 	// Driver is how groups are made: "cgroupfs" or "systemd".
 	Driver() string
 	// Version is "1" (also for a hybrid machine) or "2".
@@ -122,6 +124,8 @@ func New(driver, parent string) (Manager, error) {
 }
 
 func (g *groups) Driver() string { return Cgroupfs }
+
+func (g *groups) Support() *tree.Support { return g.t.Support() }
 
 func (g *groups) Version() string { return g.t.Version() }
 

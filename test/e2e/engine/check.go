@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -164,13 +165,15 @@ func (c *comparison) process(name string, r container.InspectResponse) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", r.State.Pid))
 	if err != nil {
 		c.fault("%s is %s, but: %v", name, r.State.Status, err)
-	} else if !strings.Contains(string(b), "/"+c.e.Name+"/"+r.ID) {
+	} else if !strings.Contains(string(b), cmp.Or(r.HostConfig.CgroupParent, "/"+c.e.Name)+"/"+r.ID) {
 		c.fault("%s: process %d is not in its cgroup", name, r.State.Pid)
 	}
-	// Version 1's word; on version 2 there is no such file.
-	frozen, err := os.ReadFile("/sys/fs/cgroup/freezer/" + c.e.Name + "/" + r.ID + "/freezer.state")
-	if err == nil && (strings.TrimSpace(string(frozen)) != "THAWED") != r.State.Paused {
-		c.fault("%s is %s, its cgroup %s", name, r.State.Status, frozen)
+	// Version 2's word, which counts on hybrid machines too, or version 1's.
+	for _, file := range []string{"unified/%s/%s/cgroup.freeze", "%s/%s/cgroup.freeze", "freezer/%s/%s/freezer.state"} {
+		b, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", fmt.Sprintf(file, c.e.Name, r.ID)))
+		if frozen := strings.TrimSpace(string(b)); err == nil && (frozen != "THAWED" && frozen != "0") != r.State.Paused {
+			c.fault("%s is %s, its cgroup %s", name, r.State.Status, frozen)
+		}
 	}
 }
 

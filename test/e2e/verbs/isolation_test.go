@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"hoy/test/e2e/engine"
 )
 
 // TestLimitsAndIsolation looks from inside at what each flag promises.
@@ -167,5 +169,71 @@ func TestLinksInTheImageDoNotLeadOut(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) > 0 {
 		t.Errorf("mount points were made outside: %v, %v", entries, err)
+	}
+}
+
+func TestCgroupParentOfAContainer(t *testing.T) {
+	e := start(t)
+	base := "/sys/fs/cgroup/pids"
+	if _, err := os.Stat(base); err != nil {
+		base = "/sys/fs/cgroup"
+	}
+	parent := "/" + e.Name + "-own/deep"
+	e.Must("run", "-d", "--name", "own", "--cgroup-parent", parent, "--pids-limit", "21", "busybox", "sleep", "1000")
+	dir := base + parent + "/" + e.Must("inspect", "-f", "{{.Id}}", "own")
+	if b, err := os.ReadFile(dir + "/pids.max"); err != nil || strings.TrimSpace(string(b)) != "21" {
+		t.Errorf("pids.max below the parent: %q, %v", b, err)
+	}
+	e.Must("update", "--pids-limit", "22", "own")
+	if b, _ := os.ReadFile(dir + "/pids.max"); strings.TrimSpace(string(b)) != "22" {
+		t.Errorf("after update: %q", b)
+	}
+	e.Must("run", "--rm", "--cgroup-parent", parent, "busybox", "true")
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("the end of one container took another's group: %v", err)
+	}
+	e.Must("rm", "-f", "own")
+	if _, err := os.Stat(base + "/" + e.Name + "-own"); err == nil {
+		t.Error("the parents made for a container stay after it")
+	}
+	if r := e.Hoy("run", "--rm", "--cgroup-parent", "/..", "busybox", "true"); !strings.Contains(r.Err, "cgroup parent must be below /") {
+		t.Errorf("a parent of /..: %q", r.Err)
+	}
+}
+
+func TestCgroupNamespace(t *testing.T) {
+	e := start(t)
+	own := func(flags ...string) string {
+		return e.Must(append(append([]string{"run", "--rm"}, flags...), "busybox", "grep", "-c", e.Name, "/proc/self/cgroup")...)
+	}
+	if got := own("--cgroupns", "host"); got == "0" {
+		t.Errorf("with the host's namespace a container does not see its group's name")
+	}
+	if r := e.Hoy("run", "--rm", "--cgroupns", "private", "busybox", "grep", "-c", e.Name, "/proc/self/cgroup"); strings.TrimSpace(r.Out) != "0" {
+		t.Errorf("with a private namespace a container sees the host's names: %q", r.Out)
+	}
+	want := map[bool]string{true: "host", false: "private"}
+	if got := e.Must("inspect", "-f", "{{.HostConfig.CgroupnsMode}}", e.Must("create", "busybox")); got != want[e.Must("info", "-f", "{{.CgroupVersion}}") == "1"] {
+		t.Errorf("the default is %s", got)
+	}
+}
+
+// TestRefusedUpdate asks for less memory than is used, which the kernel of version 1 refuses.
+func TestRefusedUpdate(t *testing.T) {
+	e := start(t)
+	if e.Must("info", "-f", "{{.CgroupVersion}}") != "1" {
+		t.Skip("version 2 does not refuse a limit below what is used")
+	}
+	e.Must("run", "-d", "--name", "big", "--memory", "128m", "--pids-limit", "50", "busybox", "sh", "-c", "head -c 60000000 /dev/zero | tail & sleep 1000")
+	engine.Eventually(t, "memory is used", func() bool {
+		b, _ := os.ReadFile("/sys/fs/cgroup/memory/" + e.Name + "/" + e.Must("inspect", "-f", "{{.Id}}", "big") + "/memory.usage_in_bytes")
+		return len(strings.TrimSpace(string(b))) > 7 && string(b) > "2"
+	})
+	r := e.Hoy("update", "--memory", "8m", "--memory-swap", "8m", "--pids-limit", "60", "big")
+	if !strings.Contains(r.Err, "unable to set memory limit to 8388608 (current usage:") {
+		t.Errorf("a limit below what is used: %q %q", r.Out, r.Err)
+	}
+	if got := e.Must("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "big"); got != "134217728 50" {
+		t.Errorf("after the refusal: %s", got)
 	}
 }

@@ -23,7 +23,8 @@ func (p *planner) memory1(m *specs.LinuxMemory) {
 		p.add(Write{Controller: c, File: "memory.limit_in_bytes", Value: num(limit), Again: swap != 0 || limit == -1})
 	}
 	if swap != 0 {
-		p.add(Write{Controller: c, File: "memory.memsw.limit_in_bytes", Value: num(swap), Again: limit != 0})
+		// Where the kernel does not count swap there is no limit of it.
+		p.add(Write{Controller: c, File: "memory.memsw.limit_in_bytes", Value: num(swap), Again: limit != 0, Pass: passIf(swap == -1)})
 	} else if limit == -1 {
 		// No limit of memory means none of swap, where the kernel counts it.
 		p.add(Write{Controller: c, File: "memory.memsw.limit_in_bytes", Value: "-1", Pass: lacks})

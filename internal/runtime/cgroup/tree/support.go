@@ -18,8 +18,13 @@ type Support struct {
 	CPUs, Mems string
 }
 
-// Support looks at the kernel's files.
-func (t *Tree) Support() Support {
+// Support looks at the kernel's files, once.
+func (t *Tree) Support() *Support {
+	t.once.Do(func() { t.support = t.look() })
+	return &t.support
+}
+
+func (t *Tree) look() Support {
 	var s Support
 	for _, c := range []struct {
 		name string

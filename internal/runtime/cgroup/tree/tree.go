@@ -35,6 +35,9 @@ type Tree struct {
 	Controllers []string
 	// Own are the groups that this process is in, by controller, "" for version 2.
 	Own map[string]string
+
+	once    sync.Once
+	support Support
 }
 
 // Find reads what the kernel has, once.
