@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -150,7 +151,13 @@ type Child struct {
 	PidFD int
 	p     *Program
 	sock  int
+	// late: it was silent for longer than patience, and was killed.
+	late bool
 }
+
+// patience bounds how long a child may be silent. All that takes its time, such
+// as mounting, is done before the fork; what is left takes milliseconds.
+var patience = time.Minute
 
 // cloneArgs is struct clone_args of linux/sched.h, its version with cgroup.
 type cloneArgs struct {
@@ -191,6 +198,8 @@ func (p *Program) Start(flags uint64, cgroup int) (*Child, error) {
 		_ = unix.Close(pair[0])
 		return nil, fmt.Errorf("clone: %w", errno)
 	}
+	limit := unix.NsecToTimeval(patience.Nanoseconds())
+	_ = unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit) // a socket of ours takes it
 	return &Child{Pid: int(pid), PidFD: int(p.pidfd), p: p, sock: pair[0]}, nil
 }
 

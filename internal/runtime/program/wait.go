@@ -163,7 +163,7 @@ func (c *Child) Paused() error {
 func (c *Child) Exec() error {
 	msg, n := c.read()
 	_ = unix.Close(c.sock)
-	if n == 0 && c.p.waits == 0 || n == len(msg)*4 && msg[0] == msgWaiting {
+	if n == 0 && c.p.waits == 0 && !c.late || n == len(msg)*4 && msg[0] == msgWaiting {
 		return nil
 	}
 	return c.failed(msg, n)
@@ -177,6 +177,13 @@ func (c *Child) read() (msg message, n int) {
 		if err == unix.EINTR {
 			continue
 		}
+		if err == unix.EAGAIN && !c.late {
+			// What it waits for may never come, or it was stopped. Its end is the
+			// end of file; a second silence is a child that not even a signal ends.
+			c.late = true
+			_ = unix.PidfdSendSignal(c.PidFD, unix.SIGKILL, nil, 0)
+			continue
+		}
 		if m <= 0 {
 			break
 		}
@@ -187,6 +194,10 @@ func (c *Child) read() (msg message, n int) {
 
 // failed reaps a child that answered with a fault, or not at all.
 func (c *Child) failed(msg message, n int) error {
+	if c.late {
+		go c.reap()
+		return fmt.Errorf("start: the child did not become its command within %v: %w", patience, unix.ETIMEDOUT)
+	}
 	c.reap()
 	if n < len(msg)*4 || msg[0] < 0 || int(msg[0]) >= len(c.p.ops) {
 		return fmt.Errorf("start: the child answered with %d bytes", n)
