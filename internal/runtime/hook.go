@@ -40,8 +40,8 @@ func StartHook(h *Hook) (*Process, error) {
 	for _, typ := range h.Namespaces {
 		kinds |= namespace.Flags[typ]
 	}
-	j := &joins{target: pidfd, kinds: kinds &^ unix.CLONE_NEWUSER}
-	res, err := hookProgram(h, fd, kinds&unix.CLONE_NEWUSER)
+	j := &joins{target: pidfd, kinds: kinds &^ namespace.Single}
+	res, err := hookProgram(h, fd, kinds&namespace.Single)
 	if err != nil {
 		return nil, fail("read specification", err)
 	}

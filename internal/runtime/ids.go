@@ -32,7 +32,7 @@ func idSpace(l *Launch, j *joins) (*ids, error) {
 		}
 		j.user = made.User
 	} else if j.user != nil && !l.MapRoot {
-		found, err := nsMap(j.user)
+		found, err := userns.ReadOf(j.user)
 		if err != nil {
 			return nil, err
 		}

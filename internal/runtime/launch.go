@@ -31,6 +31,9 @@ type Launch struct {
 	// MapRoot says that the layers in Rootfs hold the ids of the container's own
 	// user namespace, by the specification's mappings, which are the namespace's.
 	MapRoot bool `json:"mapRoot,omitempty"`
+	// Bundle, where not empty, is the directory that relative sources of binds, and
+	// Root.Path, begin in.
+	Bundle string `json:"bundle,omitempty"`
 	// User, where not empty, is what the person wrote ("uid", "name",
 	// "uid:gid", "name:group"); it is looked up in the root file system's own
 	// /etc/passwd and /etc/group, and Spec.Process.User is filled from it.

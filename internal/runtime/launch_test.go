@@ -213,7 +213,7 @@ func TestMountAttacks(t *testing.T) {
 		{"onto proc", "evil", "/proc/sys", "/evil", "operation not permitted"},
 		{"below proc", "", "", "/proc/fs", "operation not permitted"},
 		{"magic link", "evil", "/proc/self/root", "/evil/tmp", "too many levels"},
-		{"the root", "", "", "/", "must be an absolute path below /"},
+		{"the root", "", "", "/", "must be a path below /"},
 		{"link to nowhere", "evil", "/not/there", "/evil", ""},
 	} {
 		dir := busybox(t)
@@ -457,7 +457,10 @@ func TestMissingBindSource(t *testing.T) {
 // TestBindPropagation mounts below a bind source while the container runs.
 func TestBindPropagation(t *testing.T) {
 	dir := busybox(t)
-	for propagation, want := range map[string]bool{"rprivate": false, "rslave": true, "rshared": true} {
+	for propagation, want := range map[string]bool{
+		"private": false, "rprivate": false, "unbindable": false, "runbindable": false,
+		"slave": true, "rslave": true, "shared": true, "rshared": true, "rbind": true,
+	} {
 		src := t.TempDir()
 		must(t, os.Mkdir(filepath.Join(src, "sub"), 0o755))
 		must(t, unix.Mount(src, src, "", unix.MS_BIND, ""))

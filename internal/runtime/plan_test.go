@@ -96,8 +96,14 @@ func TestPlanRefusals(t *testing.T) {
 		},
 		"hooks are not supported": func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/x"}}} },
 		"unknown type":            func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} },
-		"only paths below /dev":   func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/../etc/x", Type: "c"}} },
-		"needs a devpts":          func(s *specs.Spec) { s.Mounts = s.Mounts[:2]; s.Process.Terminal = true },
+		"it cannot be there":      func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/..", Type: "c"}} },
+		"there is no device":      func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "c", Major: -1}} },
+		"neither a type nor":      func(s *specs.Spec) { s.Mounts = []specs.Mount{{Source: "/x", Destination: "/y"}} },
+		"is not absolute":         func(s *specs.Spec) { s.Mounts = []specs.Mount{{Type: "bind", Source: "x", Destination: "/y"}} },
+		"longer than the 255": func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Type: "nfs", Destination: "/y", Options: []string{"addr=" + strings.Repeat("x", 256)}}}
+		},
+		"needs a devpts": func(s *specs.Spec) { s.Mounts = s.Mounts[:2]; s.Process.Terminal = true },
 		"uid and gid mappings": func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"hoy/internal/runtime/compile"
 	"hoy/internal/runtime/identity"
 	"hoy/internal/runtime/namespace"
+	"hoy/internal/runtime/points"
 	"hoy/internal/runtime/program"
 	"hoy/internal/runtime/rootfs"
 	"hoy/internal/runtime/userns"
@@ -27,6 +27,9 @@ func Start(l *Launch) (*Process, error) {
 	if l.Spec == nil || l.Spec.Process == nil || l.Spec.Linux == nil {
 		return nil, fail("read specification", errors.New("it has no process or no linux part"))
 	}
+	absolute := *l
+	absolute.Spec = points.Absolute(l.Spec, l.Bundle)
+	l = &absolute
 	joins, err := launchJoins(l)
 	if err != nil {
 		return nil, fail("join namespaces", err)
@@ -52,7 +55,8 @@ func Start(l *Launch) (*Process, error) {
 	uid, gid := ids.root()
 	// Mount points belong to the container's root, who made them.
 	err = rootfs.As(uid, gid, func() error {
-		in.Indirect, err = mountPoints(root, l)
+		p, err := points.Make(root, l.Spec, l.Reaper)
+		in.Indirect, in.Modes = p.Indirect, p.Modes
 		return err
 	})
 	if err != nil {
@@ -120,7 +124,7 @@ func openRoot(l *Launch, owners *rootfs.Owners) (*os.File, error) {
 		if l.Spec.Root == nil || l.Spec.Root.Path == "" {
 			return nil, errors.New("there is none")
 		}
-		mounts = []RootMount{{Type: "rbind", Source: l.Spec.Root.Path}}
+		mounts = []RootMount{{Type: "rbind", Source: l.Spec.Root.Path, Options: []string{l.Spec.Linux.RootfsPropagation}}}
 	}
 	// Read-only comes last, by the program: mount points are made before.
 	return rootfs.MountMapped(mounts, false, owners)
@@ -236,72 +240,14 @@ func isNull(f *os.File) bool {
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
 }
 
-// mountPoints makes what is missing in the root file system for the mounts that
-// lie directly in it, and says which of all lead through a symbolic link.
-func mountPoints(root *os.File, l *Launch) (map[string]bool, error) {
-	indirect := map[string]bool{}
-	var above []string
-	for _, m := range compile.Mounts(l.Spec, l.Reaper) {
-		dest := path.Clean("/" + m.Destination)
-		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS}
-		fd, err := unix.Openat2(int(root.Fd()), dest, &how)
-		if err == nil {
-			_ = unix.Close(fd)
-		}
-		indirect[dest] = errors.Is(err, unix.ELOOP)
-		if err != nil && !below(dest, above) {
-			if err := mountPoint(root, dest, compile.MountPoint(m)); err != nil {
-				return nil, err
-			}
-		}
-		above = append(above, dest)
-	}
-	return indirect, workdir(root, path.Clean(l.Spec.Process.Cwd), above)
-}
-
-// workdir makes the working directory where a link in the root file system
-// leads to nothing. All else is for the child, which sees the mounts.
-func workdir(root *os.File, dir string, mounts []string) error {
-	if below(dir, mounts) {
-		return nil
-	}
-	link, err := rootfs.OpenInRoot(root, dir, unix.O_PATH|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil //nolint:nilerr // not a link: the child makes it, or says why not
-	}
-	_ = link.Close()
-	made, err := rootfs.MkdirAllInRoot(root, dir, 0o755, 0, 0)
-	if err != nil {
-		return nil //nolint:nilerr // the child meets the same, at the step that is about it
-	}
-	return made.Close()
-}
-
-func mountPoint(root *os.File, dest string, file bool) error {
-	if file {
-		return rootfs.CreateInRoot(root, dest, 0, 0)
-	}
-	dir, err := rootfs.MkdirAllInRoot(root, dest, 0o755, 0, 0)
-	if err != nil {
-		return err
-	}
-	return dir.Close()
-}
-
-func below(dest string, dirs []string) bool {
-	for _, dir := range dirs {
-		if len(dest) > len(dir) && dest[:len(dir)] == dir && dest[len(dir)] == '/' {
-			return true
-		}
-	}
-	return false
-}
-
 // launch runs a compiled program to its end.
 func launch(res *compile.Result, joins *joins, hooks func(pid int) error) (*Process, error) {
 	p := res.Program
 	if err := p.Prepare(); err != nil {
 		return nil, startError(err)
+	}
+	if err := points.CopyUps(res); err != nil {
+		return nil, fail("fill tmpfs", err)
 	}
 	unified := -1
 	if res.HasUnified {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/become"
+	"hoy/internal/runtime/device"
 	"hoy/internal/runtime/identity"
 	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/namespace"
@@ -35,9 +36,11 @@ type Input struct {
 	Root int
 	// Indirect are mount destinations that a symbolic link leads to.
 	Indirect map[string]bool
-	User     identity.User
-	Seccomp  []byte
-	Cgroups  Cgroups
+	// Modes are those of the directories that are mount destinations.
+	Modes   map[string]uint32
+	User    identity.User
+	Seccomp []byte
+	Cgroups Cgroups
 	// Reaper is the host path of the init binary; empty where there is none.
 	Reaper string
 	// Stdio are 0, 1 and 2 of a process without a terminal. -1 is the null device.
@@ -87,6 +90,8 @@ type Result struct {
 	// Reborn: another process goes on in the child's place.
 	Reborn   bool
 	Warnings []string
+	// CopyUps are to be done between the two parts.
+	CopyUps []CopyUp
 }
 
 // builder holds what the compile steps share.
@@ -98,18 +103,20 @@ type builder struct {
 	proc *specs.Process
 	res  *Result
 
-	root    program.Reg
-	oldRoot program.Reg
-	procFS  program.Reg
-	hasProc bool
-	mask    program.Reg
-	slave   program.Reg
-	userns  bool // the process is in a user namespace of the container's
-	ns      namespace.Set
-	late    uint64 // CLONE_NEW… bits of what is made in a joined user namespace
-	mounts  []*mount
-	fsbuf   *unix.Statfs_t
-	stbuf   *unix.Statx_t
+	root     program.Reg
+	oldRoot  program.Reg
+	procFS   program.Reg
+	hostProc program.Reg
+	hasProc  bool
+	masks    mountop.Masks
+	masked   bool
+	dev      *device.Maker
+	slave    program.Reg
+	userns   bool // the process is in a user namespace of the container's
+	ns       namespace.Set
+	late     uint64 // CLONE_NEW… bits of what is made in a joined user namespace
+	mounts   []*mount
+	fsbuf    *unix.Statfs_t
 }
 
 // Start compiles the start of a container's first process. With text the
@@ -117,7 +124,7 @@ type builder struct {
 func Start(in Input, text bool) (*Result, error) {
 	b := newBuilder(in, text)
 	steps := []func(*builder) error{
-		(*builder).check, checkDevices, (*builder).namespaces, (*builder).cgroups, (*builder).prepareMounts, prepareMask, prepareTerminal, prepareStdio,
+		(*builder).check, (*builder).namespaces, devices, (*builder).cgroups, (*builder).prepareMounts, prepareMask, prepareTerminal, prepareStdio,
 		(*builder).enter, (*builder).placeMounts, sysctls, console, hidePaths, pause, (*builder).leaveHost,
 		stdio, hostname, (*builder).workdir, (*builder).readonlyRoot, (*builder).become,
 	}
@@ -137,7 +144,6 @@ func newBuilder(in Input, text bool) *builder {
 		in:    in,
 		spec:  in.Spec,
 		fsbuf: new(unix.Statfs_t),
-		stbuf: new(unix.Statx_t),
 		res:   &Result{Program: p},
 	}
 	if b.spec != nil {

@@ -6,118 +6,29 @@ import (
 	"strings"
 	"unsafe"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/device"
 	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
 )
 
-// defaultDevices are what every container has, by the OCI runtime specification.
-var defaultDevices = []specs.LinuxDevice{
-	{Path: "/dev/null", Type: "c", Major: 1, Minor: 3},
-	{Path: "/dev/zero", Type: "c", Major: 1, Minor: 5},
-	{Path: "/dev/full", Type: "c", Major: 1, Minor: 7},
-	{Path: "/dev/random", Type: "c", Major: 1, Minor: 8},
-	{Path: "/dev/urandom", Type: "c", Major: 1, Minor: 9},
-	{Path: "/dev/tty", Type: "c", Major: 5, Minor: 0},
+// devices reads which devices there are to be, and makes ready those that
+// cannot be made in a fresh /dev.
+func devices(b *builder) error {
+	own := b.in.Own.Permitted&(1<<unix.CAP_MKNOD) != 0
+	b.dev = &device.Maker{Ops: b.Ops, Caller: own, Child: own && !b.userns}
+	if b.userns {
+		b.dev.HostID = b.hostID
+	}
+	return b.dev.Read(b.lin.Devices)
 }
 
-var defaultLinks = [][2]string{
-	{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"},
-	{"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
-}
-
-var nodeTypes = map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}
-
-// allDevices are the default ones and the spec's, which win.
-func allDevices(b *builder) []specs.LinuxDevice {
-	list := make([]specs.LinuxDevice, 0, len(defaultDevices)+len(b.lin.Devices))
-	own := map[string]bool{}
-	for _, d := range b.lin.Devices {
-		own[path.Clean(d.Path)] = true
-	}
-	for _, d := range defaultDevices {
-		if !own[d.Path] {
-			list = append(list, d)
-		}
-	}
-	return append(list, b.lin.Devices...)
-}
-
-// devices fills the fresh tmpfs that becomes /dev. The caller makes the nodes:
-// a tmpfs of the host's user namespace honours them inside any other, too.
-func (b *builder) devices(dev program.Reg) {
-	made := map[string]bool{}
-	for _, d := range allDevices(b) {
-		rel, ok := strings.CutPrefix(path.Clean(d.Path), "/dev/")
-		if !ok || made[rel] {
-			continue
-		}
-		made[rel] = true
-		for i, c := range rel {
-			if dir := rel[:i]; c == '/' && !made[dir] {
-				made[dir] = true
-				b.Node(dev, dir, unix.S_IFDIR|0o755, 0)
-				b.own(dev, dir)
-			}
-		}
-		deviceNode(b, dev, rel, d)
-	}
-	for _, l := range defaultLinks {
-		b.Call(unix.SYS_SYMLINKAT, program.Str(l[0]), program.R(dev), program.Str(l[1])).Tolerate(unix.EEXIST)
-	}
-	if b.proc.Terminal {
-		b.Node(dev, "console", unix.S_IFREG|0o600, 0)
-	}
-}
-
-func deviceNode(b *builder, dev program.Reg, rel string, d specs.LinuxDevice) {
-	mode := uint32(0o666)
-	if d.FileMode != nil {
-		mode = uint32(*d.FileMode) & 0o7777
-	}
-	b.Node(dev, rel, nodeTypes[d.Type]|mode, unix.Mkdev(uint32(d.Major), uint32(d.Minor)))
-	var uid, gid uint32
-	if d.UID != nil {
-		uid = *d.UID
-	}
-	if d.GID != nil {
-		gid = *d.GID
-	}
-	// An owner that the container does not have stays the host's root, nobody to it.
-	owner, ok := b.hostID(false, uid)
-	if !ok {
-		owner = 0
-	}
-	group, ok := b.hostID(true, gid)
-	if !ok {
-		group = 0
-	}
-	if uid, gid = owner, group; uid != 0 || gid != 0 {
-		b.Call(unix.SYS_FCHOWNAT, program.R(dev), program.Str(rel), program.Num(uid), program.Num(gid), program.Flag(unix.AT_SYMLINK_NOFOLLOW, "NOFOLLOW"))
-	}
-}
-
-// devicesInRoot makes what is missing in a /dev that is part of the root file system.
-func devicesInRoot(b *builder) {
-	b.Step("make devices", "/dev")
-	dev := b.FD("dev")
-	b.Ensure(dev, "/dev", false)
-	b.devices(dev)
-}
-
-// checkDevices refuses devices that devices cannot make.
-func checkDevices(b *builder) error {
-	for _, d := range b.lin.Devices {
-		if _, ok := nodeTypes[d.Type]; !ok {
-			return fmt.Errorf("device %s: unknown type %q", d.Path, d.Type)
-		}
-		if !strings.HasPrefix(path.Clean(d.Path), "/dev/") {
-			return fmt.Errorf("device %s: only paths below /dev are supported", d.Path)
-		}
-	}
-	return nil
+// devKind says whether /dev is a fresh file system, which the caller fills, or a
+// bind, which is to stay as it is.
+func devKind(b *builder) (fresh, bind bool) {
+	m := nearestTo(b, "/dev")
+	return m != nil && m.typ == "tmpfs" && !m.opt.Bind, m != nil && m.opt.Bind
 }
 
 // prepareTerminal opens a terminal in the container's own devpts, so that its
@@ -126,15 +37,35 @@ func prepareTerminal(b *builder) error {
 	if !b.proc.Terminal {
 		return nil
 	}
-	pts := b.nearestTo("/dev/pts")
-	if pts == nil || pts.typ != "devpts" {
+	b.res.Console, b.res.HasConsole = b.FD("console"), true
+	open := program.Flag(unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, "O_RDWR|O_NOCTTY|O_NONBLOCK")
+	pts := covering(b, "/dev/pts")
+	switch {
+	case pts != nil && pts.typ == "devpts" && pts.dest == "/dev/pts":
+		b.Step("open terminal", "")
+		b.Call(unix.SYS_OPENAT, program.R(pts.fd), program.Str("ptmx"), open).Into(b.res.Console)
+	case pts != nil && pts.opt.Bind && (pts.opt.Recursive || pts.dest == "/dev/pts"):
+		// The host's, most likely. Opened by way of the bind it is seen inside, and can
+		// be bound in turn.
+		dir := path.Join(".", strings.TrimPrefix("/dev/pts", pts.dest))
+		b.Step("open terminal", path.Join(pts.source, dir)+"/ptmx")
+		onDevpts(b, program.R(pts.fd), dir, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
+	default:
 		return fmt.Errorf("a terminal needs a devpts mount at /dev/pts")
 	}
-	b.Step("open terminal", "")
-	b.res.Console, b.res.HasConsole = b.FD("console"), true
-	b.Call(unix.SYS_OPENAT, program.R(pts.fd), program.Str("ptmx"), program.Flag(unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, "O_RDWR|O_NOCTTY|O_NONBLOCK")).Into(b.res.Console)
 	terminal(b)
 	return nil
+}
+
+// onDevpts opens the terminal multiplexer in a directory, after making sure that
+// this is a devpts: its entries can then only be terminals.
+func onDevpts(b *builder, from program.Arg, dir string, resolve uint64) {
+	pts := b.FD("pts")
+	b.Open(from, dir, unix.O_PATH|unix.O_DIRECTORY, 0, resolve).Into(pts)
+	b.Call(unix.SYS_FSTATFS, program.R(pts), program.Mem(b.fsbuf, "statfs"))
+	b.Check("on devpts", (*uint64)(unsafe.Pointer(&b.fsbuf.Type)), ^uint64(0), unix.DEVPTS_SUPER_MAGIC, unix.ENODEV)
+	b.Open(program.R(pts), "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0,
+		unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV).Into(b.res.Console)
 }
 
 // terminal unlocks the console, gives it its size and opens its other side.
@@ -209,21 +140,9 @@ func stdio(b *builder) error {
 		if !opened {
 			null, opened = b.FD("null"), true
 			b.Open(program.CWD(), "/dev/null", unix.O_RDWR, 0, mountop.Within).Into(null)
-			isNull(b, null)
+			device.Same(b.Ops, null, unix.S_IFCHR, 1, 3, unix.ENODEV)
 		}
 		b.Call(unix.SYS_DUP3, program.R(null), program.Num(fd), program.Num(0))
 	}
 	return nil
-}
-
-// isNull makes sure that fd is the null device and not what an image put there.
-func isNull(b *builder, fd program.Reg) {
-	b.Call(unix.SYS_STATX, program.R(fd), program.Str(""), program.Flag(unix.AT_EMPTY_PATH, "AT_EMPTY_PATH"),
-		program.Flag(unix.STATX_TYPE, "STATX_TYPE"), program.Mem(b.stbuf, "stat"))
-	// stx_rdev_major and stx_rdev_minor are neighbours of 32 bits each.
-	rdev := (*uint64)(unsafe.Pointer(&b.stbuf.Rdev_major))
-	b.Check("stat.rdev == 1:3", rdev, ^uint64(0), 1|3<<32, unix.ENODEV)
-	// stx_mode is the 16 bits behind stx_gid's 32.
-	mode := (*uint64)(unsafe.Pointer(&b.stbuf.Gid))
-	b.Check("stat.mode is S_IFCHR", mode, unix.S_IFMT<<32, unix.S_IFCHR<<32, unix.ENODEV)
 }

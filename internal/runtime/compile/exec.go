@@ -3,7 +3,6 @@ package compile
 import (
 	"fmt"
 	"path"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -32,7 +31,7 @@ func Exec(in ExecInput, text bool) (*Result, error) {
 	b := newBuilder(in.Input, text)
 	b.userns = in.Join&unix.CLONE_NEWUSER != 0
 	b.lin.UIDMappings, b.lin.GIDMappings = in.Map.UIDs, in.Map.GIDs
-	if err := b.checkIDs(); err != nil {
+	if err := checkIDs(b); err != nil {
 		b.Close()
 		return nil, err
 	}
@@ -82,7 +81,7 @@ func (b *builder) execWorkdir() error {
 	fd := b.FD("cwd")
 	b.Open(program.CWD(), dir, unix.O_PATH|unix.O_DIRECTORY, 0, mountop.Within).Into(fd)
 	b.Call(unix.SYS_FCHDIR, program.R(fd))
-	b.insideRoot()
+	insideRoot(b)
 	if mask := b.proc.User.Umask; mask != nil {
 		b.Call(unix.SYS_UMASK, program.Flag(*mask, fmt.Sprintf("%#o", *mask)))
 	}
@@ -96,13 +95,8 @@ func (b *builder) execTerminal() error {
 		return nil
 	}
 	b.Step("open terminal", "/dev/pts/ptmx")
-	pts := b.FD("pts")
-	b.Open(program.R(b.root), "/dev/pts", unix.O_PATH|unix.O_DIRECTORY, 0, mountop.Within).Into(pts)
-	b.Call(unix.SYS_FSTATFS, program.R(pts), program.Mem(b.fsbuf, "statfs"))
-	b.Check("on devpts", (*uint64)(unsafe.Pointer(&b.fsbuf.Type)), ^uint64(0), unix.DEVPTS_SUPER_MAGIC, unix.ENODEV)
 	b.res.Console, b.res.HasConsole = b.FD("console"), true
-	b.Open(program.R(pts), "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0,
-		unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV).Into(b.res.Console)
+	onDevpts(b, program.R(b.root), "/dev/pts", mountop.Within)
 	terminal(b)
 	return nil
 }

@@ -1,12 +1,10 @@
 package compile
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -57,15 +55,23 @@ func Mounts(spec *specs.Spec, reaper string) []specs.Mount {
 // prepareMounts makes every mount that the caller can make, detached.
 func (b *builder) prepareMounts() error {
 	for _, s := range Mounts(b.spec, b.in.Reaper) {
-		dest := path.Clean(s.Destination)
-		if !path.IsAbs(dest) || dest == "/" {
-			return fmt.Errorf("mount destination %q must be an absolute path below /", s.Destination)
-		}
-		if strings.ContainsRune(s.Source+s.Destination+strings.Join(s.Options, ""), 0) {
+		dest := path.Join("/", s.Destination)
+		opt := mountop.Parse(s.Type, s.Options)
+		switch {
+		case dest == "/":
+			return fmt.Errorf("mount destination %q must be a path below /", s.Destination)
+		case strings.ContainsRune(s.Source+s.Destination+strings.Join(s.Options, ""), 0):
 			return fmt.Errorf("mount destination %q: NUL byte in mount", s.Destination)
+		case (s.Type == "" || s.Type == "none") && !opt.Bind && !opt.Remount:
+			return fmt.Errorf("mount %s: it has neither a type nor the option bind", dest)
+		case opt.Bind && !opt.Remount && !path.IsAbs(s.Source):
+			return fmt.Errorf("mount %s: source %q is not absolute", dest, s.Source)
 		}
-		m := &mount{typ: s.Type, source: s.Source, dest: dest, file: MountPoint(s), opt: mountop.Parse(s.Type, s.Options)}
-		if err := b.readMap(m, s); err != nil {
+		if opt.Bind && len(opt.Propagation) == 0 {
+			opt.Propagation = inherited(b)
+		}
+		m := &mount{typ: s.Type, source: s.Source, dest: dest, file: MountPoint(s), opt: opt}
+		if err := readMap(b, m, s); err != nil {
 			return fmt.Errorf("mount %s: %w", dest, err)
 		}
 		b.mounts = append(b.mounts, m)
@@ -73,102 +79,115 @@ func (b *builder) prepareMounts() error {
 	return on(b.mounts, b.prepare)
 }
 
+// inherited is the propagation of binds that name none: what the host mounts
+// below their sources is seen, unless the root file system is private.
+func inherited(b *builder) []uint64 {
+	switch mountop.Propagations[b.lin.RootfsPropagation] &^ unix.MS_REC {
+	case unix.MS_SHARED:
+		return nil
+	case unix.MS_PRIVATE, unix.MS_UNBINDABLE:
+		return []uint64{unix.MS_PRIVATE | unix.MS_REC}
+	default:
+		return []uint64{unix.MS_SLAVE | unix.MS_REC}
+	}
+}
+
 func (b *builder) prepare(m *mount) error {
+	if m.opt.Remount {
+		return nil
+	}
 	m.fd = b.FD("mnt:" + m.dest)
 	if m.opt.Bind {
 		b.Step("bind", m.source+" at "+m.dest)
-	} else {
-		b.Step("prepare mount", m.dest)
-	}
-	switch {
-	case m.opt.Bind:
 		b.CloneTree(m.fd, m.source, m.opt)
-		return b.mapMount(m)
-	case m.typ == "tmpfs":
+		return mapMount(b, m)
+	}
+	b.Step("prepare mount", m.dest)
+	switch m.typ {
+	case "tmpfs":
 		m.filled = true
+		m.defaultMode(b.in.Modes)
 		if err := b.newFS(m, "tmpfs"); err != nil {
 			return err
+		}
+		if m.opt.CopyUp {
+			copyUp(b, m)
 		}
 		b.fill(m)
 		b.readOnly(m)
 		return nil
-	case m.typ == "cgroup" || m.typ == "cgroup2":
+	case "cgroup", "cgroup2":
 		return b.prepareCgroup(m)
-	case m.typ == "devpts":
-		return b.newFS(m, m.typ)
-	case m.typ == "proc" || m.typ == "sysfs" || m.typ == "mqueue":
+	case "proc", "sysfs", "mqueue":
 		m.inChild = true
 		if m.typ == "proc" && !b.hasProc {
 			b.procFS, b.hasProc = m.fd, true
 		}
 		return nil
+	case "devpts":
+		return b.newFS(m, m.typ)
 	default:
+		// A device that can only be read wants a file system that knows it.
+		if m.opt.All().Set&unix.MOUNT_ATTR_RDONLY != 0 {
+			m.opt.Super = append(m.opt.Super, "ro")
+		}
 		return b.newFS(m, m.typ)
 	}
 }
 
 // newFS makes a file system and a detached mount of it.
 func (b *builder) newFS(m *mount, typ string) error {
-	fs := b.FD("fs:" + m.dest)
-	b.Call(unix.SYS_FSOPEN, program.Str(typ), program.Flag(unix.FSOPEN_CLOEXEC, "CLOEXEC")).Into(fs)
-	b.Config(fs, "source", cmp.Or(m.source, typ))
-	for _, word := range m.opt.Data {
-		key, value, has := strings.Cut(word, "=")
-		// The new instance of devpts has been the only kind since Linux 4.7.
-		if typ == "devpts" && key == "newinstance" {
-			continue
-		}
-		if !has {
-			b.Call(unix.SYS_FSCONFIG, program.R(fs), program.Flag(unix.FSCONFIG_SET_FLAG, "SET_FLAG"), program.Str(key), program.Num(0), program.Num(0))
-			continue
-		}
-		if key == "uid" || key == "gid" {
-			id, err := strconv.ParseUint(value, 10, 32)
-			if err != nil {
-				return fmt.Errorf("mount %s: %s is not a number", m.dest, word)
-			}
-			host, ok := b.hostID(key == "gid", uint32(id))
-			if !ok {
-				return fmt.Errorf("mount %s: %s is not in the user namespace's mappings", m.dest, word)
-			}
-			value = strconv.FormatUint(uint64(host), 10)
-		}
-		b.Config(fs, key, value)
+	fs := mountop.FS{Into: m.fd, Type: typ, Source: m.source, Dest: m.dest, Options: m.opt, Writable: m.filled}
+	if b.userns {
+		fs.HostID = b.hostID
 	}
-	if typ == "tmpfs" && b.userns {
-		ownTmpfs(b, fs, m.opt.Data)
+	if err := b.Make(fs); err != nil {
+		return err
 	}
-	b.Call(unix.SYS_FSCONFIG, program.R(fs), program.Flag(unix.FSCONFIG_CMD_CREATE, "CREATE"), program.Num(0), program.Num(0), program.Num(0))
-	attr := m.opt.Attr.Set | m.opt.RAttr.Set
-	if m.filled {
-		attr &^= unix.MOUNT_ATTR_RDONLY
+	for _, p := range m.opt.Propagation {
+		b.Setattr(program.R(m.fd), "", 0, unix.MountAttr{Propagation: p &^ unix.MS_REC})
 	}
-	b.Call(unix.SYS_FSMOUNT, program.R(fs), program.Flag(unix.FSMOUNT_CLOEXEC, "CLOEXEC"),
-		program.Flag(attr, program.Words(attr, mountop.AttrBits))).Into(m.fd)
 	return nil
 }
 
-// ownTmpfs gives a tmpfs that names no owner to the user namespace's root.
-func ownTmpfs(b *builder, fs program.Reg, data []string) {
-	has := func(key string) bool {
-		for _, word := range data {
-			if strings.HasPrefix(word, key+"=") {
-				return true
-			}
-		}
-		return false
-	}
-	for _, key := range []string{"uid", "gid"} {
-		if !has(key) {
-			root, _ := b.hostID(key == "gid", 0)
-			b.Config(fs, key, strconv.FormatUint(uint64(root), 10))
+// defaultMode gives a tmpfs the mode of the directory that it covers.
+func (m *mount) defaultMode(modes map[string]uint32) {
+	for _, word := range m.opt.Data {
+		if strings.HasPrefix(word, "mode=") {
+			return
 		}
 	}
+	if mode, ok := modes[m.dest]; ok {
+		m.opt.Data = append(m.opt.Data, fmt.Sprintf("mode=%o", mode))
+	}
+}
+
+// CopyUp is a tmpfs to be filled with what it covers, before the child is born.
+type CopyUp struct {
+	// Name below From is copied into To.
+	From, To   program.Reg
+	Name, Dest string
+	// ReadOnly: To becomes read-only then.
+	ReadOnly bool
+}
+
+// copyUp asks for a tmpfs to be filled from the root file system, or from the
+// bind or tmpfs above it. What is mounted later is not seen yet.
+func copyUp(b *builder, m *mount) {
+	c := CopyUp{From: b.root, To: m.fd, Name: m.dest, Dest: m.dest, ReadOnly: m.opt.All().Set&unix.MOUNT_ATTR_RDONLY != 0}
+	if above := b.nearest(m); above != nil && (above.inChild || above.file || above.opt.Remount) {
+		return
+	} else if above != nil {
+		c.From, c.Name = above.fd, strings.TrimPrefix(m.dest, above.dest)
+	}
+	m.opt.Attr.Set &^= unix.MOUNT_ATTR_RDONLY
+	m.opt.RAttr.Set &^= unix.MOUNT_ATTR_RDONLY
+	b.res.CopyUps = append(b.res.CopyUps, c)
 }
 
 // readOnly makes a file system that we have filled read-only where it is asked for.
 func (b *builder) readOnly(m *mount) {
-	if m.filled && (m.opt.Attr.Set|m.opt.RAttr.Set)&unix.MOUNT_ATTR_RDONLY != 0 {
+	if m.filled && m.opt.All().Set&unix.MOUNT_ATTR_RDONLY != 0 {
 		b.Setattr(program.R(m.fd), "", 0, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
 }
@@ -198,8 +217,12 @@ func (b *builder) fill(m *mount) {
 		}
 		later.made = true
 	}
-	if m.dest == "/dev" {
-		b.devices(m.fd)
+	if m.dest != "/dev" || nearestTo(b, "/dev") != m {
+		return
+	}
+	b.dev.Fill(m.fd)
+	if b.proc.Terminal {
+		b.Node(m.fd, "console", unix.S_IFREG|0o600, 0)
 	}
 }
 
@@ -225,7 +248,8 @@ func (b *builder) prepareCgroup(m *mount) error {
 		groups[controller(tasks)] = path.Dir(tasks)
 	}
 	bind := m.opt
-	bind.Data, bind.Recursive = nil, false
+	bind.Data, bind.Super, bind.Recursive = nil, nil, false
+	bind.Propagation = append([]uint64{unix.MS_PRIVATE}, bind.Propagation...)
 	if len(groups) == 0 && b.in.Cgroups.Unified != "" {
 		// In the host's namespace /proc/self/cgroup has the whole path, so that is
 		// what must be found here.
@@ -240,7 +264,7 @@ func (b *builder) prepareCgroup(m *mount) error {
 		groups["unified"] = b.in.Cgroups.Unified
 	}
 	m.filled = true
-	m.source, m.opt.Data = "", []string{"mode=755"}
+	m.source, m.opt.Data, m.opt.Super = "", []string{"mode=755"}, nil
 	if err := b.newFS(m, "tmpfs"); err != nil {
 		return err
 	}
@@ -273,9 +297,12 @@ func unifiedTop(group string) string {
 	return alone
 }
 
+// cgroupMount is where the host has its control groups.
+const cgroupMount = "/sys/fs/cgroup"
+
 // controller is the name of a hierarchy: the first element below the cgroup mount.
 func controller(tasks string) string {
-	rel := strings.TrimPrefix(tasks, "/sys/fs/cgroup/")
+	rel := strings.TrimPrefix(tasks, cgroupMount+"/")
 	name, _, _ := strings.Cut(rel, "/")
 	return name
 }

@@ -28,7 +28,7 @@ func (b *builder) namespaces() (err error) {
 	if b.userns {
 		// They are to belong to the user namespace, so the child makes them in there.
 		b.late = flags &^ unix.CLONE_NEWUSER
-		return b.checkIDs()
+		return checkIDs(b)
 	}
 	b.res.Flags = flags
 	return nil
@@ -121,11 +121,12 @@ type beginning struct {
 
 func prepareBegin(b *builder) beginning {
 	ready := beginning{tasks: openTasks(b)}
-	if b.proc.OOMScoreAdj != nil || b.ns.Makes(unix.CLONE_NEWTIME) {
+	if b.proc.OOMScoreAdj != nil || b.ns.Makes(unix.CLONE_NEWTIME) || len(b.lin.Sysctl) > 0 {
 		b.Step("open /proc", "")
 		ready.proc = b.FD("proc")
 		b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/proc"),
 			program.Flag(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, "O_PATH|O_DIRECTORY")).Into(ready.proc)
+		b.hostProc = ready.proc
 	}
 	return ready
 }
@@ -164,7 +165,9 @@ func (b *builder) enter() error {
 	b.Call(unix.SYS_MOUNT, program.Num(0), program.Str("/"), program.Num(0),
 		program.Flag(unix.MS_REC|unix.MS_PRIVATE, "MS_REC|MS_PRIVATE"), program.Num(0))
 	attachMask(b)
-	b.mountOwn()
+	if err := b.mountOwn(); err != nil {
+		return err
+	}
 	// The host's root must not be stacked over the new one while paths are
 	// resolved: ".." at the new root would lead onto it. So the child changes its
 	// root first, and pivots when all is in place.
@@ -227,7 +230,7 @@ func (b *builder) leaveHost() error {
 	case b.lin.RootfsPropagation == "":
 	case !ok:
 		return fmt.Errorf("unknown root file system propagation %q", b.lin.RootfsPropagation)
-	case flags&(unix.MS_SHARED|unix.MS_UNBINDABLE) != 0:
+	case flags&unix.MS_PRIVATE == 0:
 		b.Call(unix.SYS_MOUNT, program.Num(0), program.Str("/"), program.Num(0), program.Flag(flags, strings.ToUpper(b.lin.RootfsPropagation)), program.Num(0))
 	}
 	return nil

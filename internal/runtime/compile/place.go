@@ -1,7 +1,7 @@
 package compile
 
 import (
-	"cmp"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -11,61 +11,94 @@ import (
 	"hoy/internal/runtime/program"
 )
 
+// hosts are what stands in for a file system whose namespace does not belong to
+// the container's user namespace: the host's own.
+var hosts = map[string]string{"sysfs": "/sys", "mqueue": "/dev/mqueue"}
+
 // mountOwn makes the file systems that belong to the child's own namespaces,
 // while the host's proc and sysfs still vouch for a user namespace's right to them.
-func (b *builder) mountOwn() {
+func (b *builder) mountOwn() error {
 	for _, m := range b.mounts {
 		if !m.inChild {
 			continue
 		}
 		b.Step("prepare mount", m.dest)
-		fs := b.FD("fs:" + m.dest)
-		b.Call(unix.SYS_FSOPEN, program.Str(m.typ), program.Flag(unix.FSOPEN_CLOEXEC, "CLOEXEC")).Into(fs)
-		b.Config(fs, "source", cmp.Or(m.source, m.typ))
-		for _, word := range m.opt.Data {
-			key, value, _ := strings.Cut(word, "=")
-			b.Config(fs, key, value)
+		fs := mountop.FS{Into: m.fd, Type: m.typ, Source: m.source, Dest: m.dest, Options: m.opt}
+		host := hosts[m.typ]
+		if !b.userns || host == "" {
+			if err := b.Make(fs); err != nil {
+				return err
+			}
+			continue
 		}
-		done, fallback := b.Label(), b.Label()
-		create := b.Call(unix.SYS_FSCONFIG, program.R(fs), program.Flag(unix.FSCONFIG_CMD_CREATE, "CREATE"), program.Num(0), program.Num(0), program.Num(0))
-		attr := m.opt.Attr.Set | m.opt.RAttr.Set
-		mount := b.Call(unix.SYS_FSMOUNT, program.R(fs), program.Flag(unix.FSMOUNT_CLOEXEC, "CLOEXEC"),
-			program.Flag(attr, program.Words(attr, mountop.AttrBits))).Into(m.fd)
-		if m.typ == "sysfs" && b.userns {
-			// The network namespace is not this user namespace's own: show the host's sysfs.
-			create.Err(fallback, unix.EPERM)
-			mount.Err(fallback, unix.EPERM).OK(done)
-			b.Here(fallback)
-			opt := m.opt
-			opt.Recursive = true
-			b.CloneTree(m.fd, "/sys", opt)
+		done := b.Label()
+		fs.Refused = b.Label()
+		if err := b.Make(fs); err != nil {
+			return err
 		}
+		b.Set(b.Given("own", 0), program.Num(1)).OK(done)
+		b.Here(fs.Refused)
+		opt := m.opt
+		opt.Recursive = true
+		b.CloneTree(m.fd, host, opt)
 		b.Here(done)
-		b.Here(fallback)
 	}
+	return nil
 }
 
 // placeMounts puts every mount at its destination, in the order of the spec.
 func (b *builder) placeMounts() error {
 	procSeen := false
 	for _, m := range b.mounts {
+		if m.opt.Remount {
+			remount(b, m)
+			continue
+		}
 		b.Step("mount", m.dest)
 		b.place(m, procSeen)
 		for _, sub := range m.groups {
 			b.place(sub, false)
 		}
-		procSeen = procSeen || m.typ == "proc"
+		procSeen = procSeen || m.typ == "proc" || m.dest == "/proc"
 	}
-	if b.nearestTo("/dev") == nil {
-		devicesInRoot(b)
+	b.dev.Place(devKind(b))
+	return nil
+}
+
+// remount changes what is mounted at a place; of a file system's own options
+// only those that are flags of every one.
+func remount(b *builder, m *mount) {
+	b.Step("remount", m.dest)
+	at := b.FD("at:" + m.dest)
+	b.Open(program.CWD(), m.dest, unix.O_PATH, 0, mountop.Within).Into(at)
+	b.Change(at, m.opt)
+	if m.opt.Bind || len(m.opt.Super)+len(m.opt.Data) == 0 {
+		return
+	}
+	fs := b.FD("fs:" + m.dest)
+	b.Call(unix.SYS_FSPICK, program.R(at), program.Str(""), program.Flag(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH, "CLOEXEC|EMPTY_PATH")).Into(fs)
+	for _, word := range append(m.opt.Super, m.opt.Data...) {
+		if key, value, has := strings.Cut(word, "="); has {
+			b.Config(fs, key, value)
+		} else {
+			b.Flag(fs, word)
+		}
+	}
+	b.Call(unix.SYS_FSCONFIG, program.R(fs), program.Flag(unix.FSCONFIG_CMD_RECONFIGURE, "RECONFIGURE"), program.Num(0), program.Num(0), program.Num(0))
+}
+
+// nearestTo is the last mount at exactly dest; nil where there is none.
+func nearestTo(b *builder, dest string) *mount {
+	if m := covering(b, dest); m != nil && m.dest == dest {
+		return m
 	}
 	return nil
 }
 
-// nearestTo is the mount at exactly dest; nil where there is none.
-func (b *builder) nearestTo(dest string) *mount {
-	for _, m := range b.mounts {
-		if m.dest == dest {
+// covering is the last mount at dest or above it.
+func covering(b *builder, dest string) *mount {
+	for _, m := range slices.Backward(b.mounts) {
+		if strings.HasPrefix(dest+"/", m.dest+"/") && !m.opt.Remount {
 			return m
 		}
 	}
@@ -83,9 +116,15 @@ func (b *builder) place(m *mount, procSeen bool) {
 	default:
 		b.Open(program.CWD(), m.dest, unix.O_PATH, 0, mountop.Within).Into(target)
 	}
-	if procSeen && !procAllowed[m.dest] {
+	switch {
+	case m.dest == "/proc" && m.typ != "proc":
+		b.Step("mount", m.dest+", which is no proc file system")
+		onProc(b, m.fd)
+	case procSeen && !procAllowed[m.dest]:
+		b.Step("mount", m.dest+", which is inside /proc")
 		b.notProc(target)
 	}
+	b.Step("mount", m.dest)
 	b.Move(program.R(m.fd), program.R(target), "")
 }
 
@@ -98,6 +137,12 @@ func (b *builder) notProc(fd program.Reg) {
 	b.Here(bad)
 	b.Fail(unix.EPERM)
 	b.Here(ok)
+}
+
+// onProc refuses anything but a proc file system.
+func onProc(b *builder, fd program.Reg) {
+	b.Call(unix.SYS_FSTATFS, program.R(fd), program.Mem(b.fsbuf, "statfs"))
+	b.Check("on procfs", (*uint64)(unsafe.Pointer(&b.fsbuf.Type)), ^uint64(0), unix.PROC_SUPER_MAGIC, unix.EPERM)
 }
 
 // procAllowed are the places below /proc that may be mounted over: they hold

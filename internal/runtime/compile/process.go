@@ -22,7 +22,7 @@ func (b *builder) workdir() error {
 		b.Ensure(fd, dir, false)
 		b.Call(unix.SYS_FCHDIR, program.R(fd))
 	}
-	b.insideRoot()
+	insideRoot(b)
 	if mask := b.proc.User.Umask; mask != nil {
 		b.Call(unix.SYS_UMASK, program.Flag(*mask, fmt.Sprintf("%#o", *mask)))
 	}
@@ -31,7 +31,7 @@ func (b *builder) workdir() error {
 
 // insideRoot checks that getcwd gives a path; "(unreachable)" is what the
 // kernel puts before one that leads out of the root.
-func (b *builder) insideRoot() {
+func insideRoot(b *builder) {
 	// getcwd answers with up to PATH_MAX bytes; the check looks at the first.
 	buf := new([unix.PathMax/8 + 1]uint64)
 	b.Call(unix.SYS_GETCWD, program.Mem(&buf[0], "dir"), program.Num(unix.PathMax))

@@ -30,7 +30,7 @@ func (b *builder) hostID(group bool, id uint32) (uint32, bool) {
 }
 
 // checkIDs refuses ids that the container's user namespace does not have.
-func (b *builder) checkIDs() error {
+func checkIDs(b *builder) error {
 	if !b.userns {
 		return nil
 	}
@@ -88,7 +88,7 @@ func raiseLimits(b *builder) {
 }
 
 // readMap finds the map of an id-mapped mount: its own, or else the container's.
-func (b *builder) readMap(m *mount, s specs.Mount) error {
+func readMap(b *builder, m *mount, s specs.Mount) error {
 	given := userns.Map{UIDs: s.UIDMappings, GIDs: s.GIDMappings}
 	switch {
 	case s.UIDMappings == nil && s.GIDMappings == nil && !m.opt.IDMap:
@@ -105,7 +105,7 @@ func (b *builder) readMap(m *mount, s specs.Mount) error {
 }
 
 // mapMount maps the owners of a mount's files.
-func (b *builder) mapMount(m *mount) error {
+func mapMount(b *builder, m *mount) error {
 	if m.ids == nil {
 		return nil
 	}

@@ -63,33 +63,53 @@ func (b *Ops) CloneTree(fd program.Reg, source string, opt Options) {
 		flags, text = flags|unix.AT_RECURSIVE, text+"|AT_RECURSIVE"
 	}
 	b.Call(unix.SYS_OPEN_TREE, program.CWD(), program.Str(source), program.Flag(flags, text)).Into(fd)
-	if opt.Propagation == 0 {
-		opt.Propagation = unix.MS_PRIVATE | unix.MS_REC
-	}
-	whole := unix.MountAttr{Attr_set: opt.RAttr.Set, Attr_clr: opt.RAttr.Clear}
+	b.Change(fd, opt)
+}
+
+// Change gives a mount, or the tree of a recursive one, the options' attributes
+// and propagation.
+func (b *Ops) Change(fd program.Reg, opt Options) {
 	top := unix.MountAttr{Attr_set: opt.Attr.Set, Attr_clr: opt.Attr.Clear}
-	if opt.Propagation&unix.MS_REC != 0 {
-		whole.Propagation = opt.Propagation &^ unix.MS_REC
-	} else {
-		top.Propagation = opt.Propagation
-	}
+	whole := unix.MountAttr{Attr_set: opt.RAttr.Set, Attr_clr: opt.RAttr.Clear}
+	parts := []*unix.MountAttr{&top, &whole}
 	if !opt.Recursive {
 		// One mount only: both parts are the same mount's.
-		b.Setattr(program.R(fd), "", 0, unix.MountAttr{
-			Attr_set: top.Attr_set&^whole.Attr_clr | whole.Attr_set, Attr_clr: top.Attr_clr | whole.Attr_clr,
-			Propagation: top.Propagation | whole.Propagation,
-		})
-		return
+		all := opt.All()
+		top, whole = unix.MountAttr{}, unix.MountAttr{Attr_set: all.Set, Attr_clr: all.Clear}
+		parts[0] = &whole
+	}
+	rest := opt.Propagation
+	if len(rest) > 0 {
+		// The first goes with the attributes; a mount has a call for each further one.
+		part := parts[0]
+		if rest[0]&unix.MS_REC != 0 {
+			part = &whole
+		}
+		part.Propagation = rest[0] &^ unix.MS_REC
+		rest = rest[1:]
+	}
+	recurse := uint64(0)
+	if opt.Recursive {
+		recurse = unix.AT_RECURSIVE
 	}
 	b.Setattr(program.R(fd), "", 0, top)
-	b.Setattr(program.R(fd), "", unix.AT_RECURSIVE, whole)
+	b.Setattr(program.R(fd), "", recurse, whole)
+	for _, p := range rest {
+		flags := uint64(0)
+		if p&unix.MS_REC != 0 {
+			flags = recurse
+		}
+		b.Setattr(program.R(fd), "", flags, unix.MountAttr{Propagation: p &^ unix.MS_REC})
+	}
 }
 
 // AttrBits name mount attributes in text.
 var AttrBits = []program.Bit{
 	{Value: unix.MOUNT_ATTR_RDONLY, Name: "ro"}, {Value: unix.MOUNT_ATTR_NOSUID, Name: "nosuid"},
 	{Value: unix.MOUNT_ATTR_NODEV, Name: "nodev"}, {Value: unix.MOUNT_ATTR_NOEXEC, Name: "noexec"},
+	{Value: unix.MOUNT_ATTR__ATIME, Name: "atime"},
 	{Value: unix.MOUNT_ATTR_STRICTATIME, Name: "strictatime"}, {Value: unix.MOUNT_ATTR_NOATIME, Name: "noatime"},
+	{Value: unix.MOUNT_ATTR_NODIRATIME, Name: "nodiratime"}, {Value: unix.MOUNT_ATTR_NOSYMFOLLOW, Name: "nosymfollow"},
 	{Value: unix.MOUNT_ATTR_IDMAP, Name: "idmap"},
 }
 

@@ -58,15 +58,27 @@ func MountMapped(mounts []Source, readOnly bool, to *Owners) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mount root file system: %w", err)
 	}
-	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
-	if readOnly || hasOption(m.Options, "ro") {
-		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	// What is mounted below the directory of a bind is of the host's groups, too.
+	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Propagation: propagation(m)})
+	if err == nil && (readOnly || hasOption(m.Options, "ro")) {
+		err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+	if err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("mount root file system: set attributes: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "rootfs"), nil
+}
+
+// propagation of a root file system: one that is to be slave or shared sees what
+// the host mounts below it; never the other way round.
+func propagation(m Source) uint64 {
+	for _, o := range []string{"slave", "rslave", "shared", "rshared"} {
+		if hasOption(m.Options, o) {
+			return unix.MS_SLAVE
+		}
+	}
+	return unix.MS_PRIVATE
 }
 
 func hasOption(list []string, want string) bool {

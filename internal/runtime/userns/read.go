@@ -1,4 +1,4 @@
-package runtime
+package userns
 
 import (
 	"errors"
@@ -9,16 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/program"
-	"hoy/internal/runtime/userns"
 )
 
 // mapReads of a page each read the largest map that there can be: 340 lines of
 // three numbers of ten digits.
 const mapReads = 4
 
-// nsMap reads the id maps of a user namespace. Only a process inside shows
+// ReadOf reads the id maps of a user namespace. Only a process inside shows
 // them, so a child goes in and reads its own.
-func nsMap(ns *os.File) (m userns.Map, err error) {
+func ReadOf(ns *os.File) (m Map, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return m, err
@@ -53,8 +52,8 @@ func nsMap(ns *os.File) (m userns.Map, err error) {
 		return m, err
 	}
 	first, second, _ := strings.Cut(string(text), "\n\n")
-	if m.UIDs, err = userns.Parse(first); err == nil {
-		m.GIDs, err = userns.Parse(second)
+	if m.UIDs, err = Parse(first); err == nil {
+		m.GIDs, err = Parse(second)
 	}
 	return m, err
 }
