@@ -322,7 +322,7 @@ func (c *creation) hooks(m *made, pid int) error {
 	if err := hook.Run("createRuntime", h.CreateRuntime, here, st); err != nil {
 		return err
 	}
-	return hook.Run("createContainer", h.CreateContainer, hook.Beside{Pid: pid, Namespaces: m.Namespaces}, st)
+	return hook.Run("createContainer", h.CreateContainer, hook.Beside{Pid: pid}, st)
 }
 
 // finish hands out the terminal and writes down what is there now.

@@ -89,8 +89,8 @@ func TestHooksSeeBothTrees(t *testing.T) {
 			defer null.Close()
 			for _, test := range []string{dir + "/proc/self", dir + "/dev/pts/ptmx", dir + "/etc/mark", "/proc/self", "/dev/null", "/proc/meminfo", "/etc/passwd"} {
 				hook, err := StartHook(&Hook{
-					Target: pid, Namespaces: []specs.LinuxNamespaceType{specs.MountNamespace, specs.PIDNamespace, specs.NetworkNamespace},
-					Path: "/bin/sh", Args: []string{"hook", "-c", "test -e $0 && cd /sys && hostname", test}, Stdio: [3]*os.File{null, null, null},
+					Target: pid,
+					Path:   "/bin/sh", Args: []string{"hook", "-c", "test -e $0 && cd /sys && hostname", test}, Stdio: [3]*os.File{null, null, null},
 				})
 				must(t, err)
 				if code := wait(t, hook); code != 0 {

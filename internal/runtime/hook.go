@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/compile"
@@ -18,8 +17,6 @@ import (
 type Hook struct {
 	// Target is the host pid of the container's first process.
 	Target int
-	// Namespaces to join, by type: those that Target does not share with the host.
-	Namespaces []specs.LinuxNamespaceType
 	// Path is looked up in the mount namespace, whose root is the host's still.
 	Path string
 	// Args hold the name that the program sees as the first.
@@ -36,9 +33,9 @@ func StartHook(h *Hook) (*Process, error) {
 	}
 	pidfd := os.NewFile(uintptr(fd), "pidfd")
 	defer pidfd.Close()
-	var kinds uint64
-	for _, typ := range h.Namespaces {
-		kinds |= namespace.Flags[typ]
+	kinds, err := foreign(h.Target)
+	if err != nil {
+		return nil, fail("find container's process", err)
 	}
 	j := &joins{target: pidfd, kinds: kinds &^ namespace.Single}
 	res, err := hookProgram(h, fd, kinds&namespace.Single)
@@ -50,8 +47,8 @@ func StartHook(h *Hook) (*Process, error) {
 }
 
 // hookProgram is the program of a hook, which is the host's with all of our
-// privileges. join is CLONE_NEWUSER or nothing: a thread among others cannot
-// change its user namespace, so the child does.
+// privileges. join are those
+// namespaces that a thread among others cannot enter: the child does.
 func hookProgram(in *Hook, pidfd int, join uint64) (*compile.Result, error) {
 	for _, s := range append([]string{in.Path}, append(in.Args, in.Env...)...) {
 		if strings.ContainsRune(s, 0) {
@@ -67,8 +64,10 @@ func hookProgram(in *Hook, pidfd int, join uint64) (*compile.Result, error) {
 	if join != 0 {
 		p.Step("join namespaces", "")
 		p.Call(unix.SYS_SETNS, program.R(p.Given("pidfd", uintptr(pidfd))), program.Flag(join, namespace.Text(join)))
-		p.Call(unix.SYS_SETRESGID, program.Num(0), program.Num(0), program.Num(0))
-		p.Call(unix.SYS_SETRESUID, program.Num(0), program.Num(0), program.Num(0))
+		if join&unix.CLONE_NEWUSER != 0 {
+			p.Call(unix.SYS_SETRESGID, program.Num(0), program.Num(0), program.Num(0))
+			p.Call(unix.SYS_SETRESUID, program.Num(0), program.Num(0), program.Num(0))
+		}
 	}
 	p.Step("set up standard streams", "")
 	for fd, from := range in.Stdio {

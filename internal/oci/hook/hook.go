@@ -158,10 +158,7 @@ func (here Here) Start(h specs.Hook, stdio [3]*os.File) (*runtime.Process, error
 
 // Beside starts hooks in the namespaces of a container whose first process is
 // in Launch.BeforePivot; paths are the host's.
-type Beside struct {
-	Pid        int
-	Namespaces []specs.LinuxNamespaceType
-}
+type Beside struct{ Pid int }
 
 // Start implements Runner.
 func (b Beside) Start(h specs.Hook, stdio [3]*os.File) (*runtime.Process, error) {
@@ -169,7 +166,7 @@ func (b Beside) Start(h specs.Hook, stdio [3]*os.File) (*runtime.Process, error)
 	if len(args) == 0 {
 		args = []string{h.Path}
 	}
-	return runtime.StartHook(&runtime.Hook{Target: b.Pid, Namespaces: b.Namespaces, Path: h.Path, Args: args, Env: h.Env, Stdio: stdio})
+	return runtime.StartHook(&runtime.Hook{Target: b.Pid, Path: h.Path, Args: args, Env: h.Env, Stdio: stdio})
 }
 
 // Inside starts hooks in a container that waits to be started, as its own

@@ -134,3 +134,21 @@ func (o Options) All() Attribute {
 
 // mountAttrSize is sizeof(struct mount_attr).
 const mountAttrSize = 32
+
+// Names are all options that mean the same for every file system, sorted.
+func Names() []string {
+	names := []string{"idmap", "ridmap"}
+	for name := range Propagations {
+		names = append(names, name)
+	}
+	for name := range attributes {
+		names = append(names, name, "r"+name)
+	}
+	for name := range ignored {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
