@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/cgroup/kernfs"
 	"hoy/internal/runtime/cgroup/limit"
 	"hoy/internal/runtime/cgroup/tree"
 )
@@ -46,7 +47,7 @@ func (g *group) apply(writes []limit.Write, old *[]limit.Write) error {
 func (g *group) do(w limit.Write, old *[]limit.Write) error {
 	dir := g.paths[w.Controller]
 	if rest, ok := strings.CutPrefix(w.Value, limit.Keep+" "); ok {
-		now, err := read(dir, w.File)
+		now, err := kernfs.Read(dir, w.File)
 		if err != nil {
 			return err
 		}
@@ -55,9 +56,9 @@ func (g *group) do(w limit.Write, old *[]limit.Write) error {
 	}
 	var before string
 	if old != nil && !w.Keyed {
-		before, _ = read(dir, w.File)
+		before, _ = kernfs.Read(dir, w.File)
 	}
-	err := write(dir, w.File, w.Value)
+	err := kernfs.Write(dir, w.File, w.Value)
 	switch {
 	case err == nil:
 		if old != nil && before != "" {
@@ -85,12 +86,12 @@ func explain(dir string, w limit.Write, err error) error {
 		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("the kernel has no %s for this group: %s cannot be limited so here", w.File, controller))
 	case errors.Is(err, unix.EBUSY) && (w.File == "memory.limit_in_bytes" || w.File == "memory.memsw.limit_in_bytes"):
 		kind := strings.TrimSuffix(w.File, "limit_in_bytes")
-		usage, _ := read(dir, kind+"usage_in_bytes")
-		peak, _ := read(dir, kind+"max_usage_in_bytes")
+		usage, _ := kernfs.Read(dir, kind+"usage_in_bytes")
+		peak, _ := kernfs.Read(dir, kind+"max_usage_in_bytes")
 		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf(
 			"unable to set memory limit to %s (current usage: %s, peak usage: %s): the kernel cannot free that much", w.Value, usage, peak))
 	case errors.Is(err, unix.EINVAL) && strings.HasPrefix(w.File, "memory.") && w.Controller != "":
-		memory, _ := read(dir, "memory.limit_in_bytes")
+		memory, _ := kernfs.Read(dir, "memory.limit_in_bytes")
 		return errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf(
 			"%s cannot be %s: the limit of memory and swap together must not be below that of memory (now %s)", w.File, w.Value, memory))
 	case errors.Is(err, unix.ENODEV) && w.Keyed:
@@ -108,7 +109,7 @@ func (g *group) checkUsage(r *specs.LinuxResources) error {
 	if one || !two || r == nil || r.Memory == nil || r.Memory.CheckBeforeUpdate == nil || !*r.Memory.CheckBeforeUpdate {
 		return nil
 	}
-	now, err := read(g.paths[""], "memory.current")
+	now, err := kernfs.Read(g.paths[""], "memory.current")
 	if err != nil {
 		return nil //nolint:nilerr // no counter, no check
 	}
@@ -150,17 +151,17 @@ func (g *group) devices(rules []specs.LinuxDeviceCgroup, fresh bool) error {
 // allow forbids everything and allows what lines say, in a group that is new:
 // the kernel takes one rule a write, and as many writes as one likes to an open file.
 func allow(dir string, lines []string) error {
-	if err := write(dir, "devices.deny", "a"); err != nil {
+	if err := kernfs.Write(dir, "devices.deny", "a"); err != nil {
 		return err
 	}
 	name := filepath.Join(dir, "devices.allow")
-	fd, err := openFile(name, unix.O_WRONLY)
+	fd, err := kernfs.Open(name, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	for _, l := range lines {
-		if err := writeTo(fd, name, l); err != nil {
+		if err := kernfs.WriteTo(fd, name, l); err != nil {
 			if errors.Is(err, unix.EPERM) {
 				return fmt.Errorf("the parent group forbids device %q: %w", l, err)
 			}
@@ -180,7 +181,7 @@ func (g *group) OOMKills() (uint64, error) {
 	case !two:
 		return 0, nil
 	}
-	text, err := read(dir, file)
+	text, err := kernfs.Read(dir, file)
 	if err != nil {
 		return 0, fmt.Errorf("cgroup %s: %w", g.name, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"hoy/internal/runtime/cgroup/kernfs"
 	"hoy/internal/runtime/cgroup/tree"
 )
 
@@ -110,7 +111,7 @@ func New(driver, parent string) (Manager, error) {
 	}
 	switch driver {
 	case Systemd:
-		return newSlices(t, parent)
+		return newScopes(t, parent)
 	case Cgroupfs, "":
 	default:
 		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("unknown cgroup driver %q", driver))
@@ -169,7 +170,7 @@ func (g *groups) Clear() error {
 	var errs []error
 	for _, dir := range dirs(layout(g.t, g.parent, true)) {
 		// A directory with a group below is busy and stays.
-		if err := rmdir(dir); err != nil && !busy(err) {
+		if err := kernfs.Rmdir(dir); err != nil && !kernfs.Busy(err) {
 			errs = append(errs, err)
 		}
 	}

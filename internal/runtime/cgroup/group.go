@@ -12,8 +12,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/cgroup/kernfs"
 	"hoy/internal/runtime/cgroup/limit"
 	"hoy/internal/runtime/cgroup/tree"
+	"hoy/internal/runtime/cgroup/unit"
 )
 
 type group struct {
@@ -27,7 +29,7 @@ type group struct {
 	// whole says that paths are all that there is.
 	whole bool
 	// unit is the systemd scope that the group is; nil with the driver cgroupfs.
-	unit *scope
+	unit *unit.Scope
 }
 
 func (g *group) Path() string { return g.name }
@@ -44,7 +46,7 @@ func (g *group) Procs() []string {
 
 func (g *group) Joined() {
 	if g.unit != nil {
-		g.unit.joined()
+		g.unit.Joined()
 	}
 }
 
@@ -85,7 +87,7 @@ func (g *group) Make(r *specs.LinuxResources) (err error) {
 		}
 	}()
 	if g.unit != nil {
-		if err := g.unit.start(g, r); err != nil {
+		if err := g.unit.Start(r); err != nil {
 			return err
 		}
 	}
@@ -160,7 +162,7 @@ func clearLeft(name, dir string) error {
 	if len(pids) > 0 {
 		return errdefs.ErrAlreadyExists.WithMessage(fmt.Sprintf("cgroup %s exists and has %d processes in it", name, len(pids)))
 	}
-	return removeTree(dir)
+	return kernfs.RemoveTree(dir)
 }
 
 // enable turns version 2 controllers on for the group of a hybrid machine,
@@ -198,7 +200,7 @@ func (g *group) Update(r *specs.LinuxResources) error {
 		return err
 	}
 	if g.unit != nil {
-		if err := g.unit.update(r); err != nil {
+		if err := g.unit.Update(r); err != nil {
 			return fmt.Errorf("limit cgroup %s: %w", g.name, err)
 		}
 	}
@@ -223,15 +225,15 @@ func (g *group) Update(r *specs.LinuxResources) error {
 func (g *group) Remove() error {
 	var errs []error
 	if g.unit != nil {
-		errs = append(errs, g.unit.stop())
+		errs = append(errs, g.unit.Stop())
 	}
 	g.found()
 	for controller, dir := range g.paths {
-		if err := removeTree(dir); err != nil {
+		if err := kernfs.RemoveTree(dir); err != nil {
 			errs = append(errs, fmt.Errorf("remove cgroup %s: %w", g.name, err))
 			continue
 		}
-		if g.unit == nil && g.ready.keep != filepath.Dir(g.name) {
+		if g.ready.keep != filepath.Dir(g.name) {
 			g.ready.prune(controller, dir)
 		}
 	}

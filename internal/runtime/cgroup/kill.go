@@ -4,14 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/fs"
 	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/cgroup/kernfs"
 )
 
 func (g *group) Freeze() error { return g.freeze(true) }
@@ -36,13 +36,13 @@ func (g *group) freeze(on bool) (err error) {
 		return (&fs.FreezerGroup{}).Set(dir, &cgroups.Resources{Freezer: state})
 	}
 	if !on {
-		return write(dir, "cgroup.freeze", "0")
+		return kernfs.Write(dir, "cgroup.freeze", "0")
 	}
-	if err := write(dir, "cgroup.freeze", "1"); err != nil {
+	if err := kernfs.Write(dir, "cgroup.freeze", "1"); err != nil {
 		return err
 	}
-	if err := waitEvent(dir, "frozen 1", freezeTime); err != nil {
-		return errors.Join(err, write(dir, "cgroup.freeze", "0"))
+	if err := kernfs.WaitEvent(dir, "frozen 1", freezeTime); err != nil {
+		return errors.Join(err, kernfs.Write(dir, "cgroup.freeze", "0"))
 	}
 	return nil
 }
@@ -57,42 +57,11 @@ func (g *group) Frozen() (bool, error) {
 		return false, nil
 	}
 	if two {
-		text, err := read(dir, "cgroup.freeze")
+		text, err := kernfs.Read(dir, "cgroup.freeze")
 		return text == "1", err
 	}
-	text, err := read(dir, "freezer.state")
+	text, err := kernfs.Read(dir, "freezer.state")
 	return text == "FROZEN", err
-}
-
-// waitEvent waits until a line is in a version 2 group's cgroup.events, which
-// the kernel tells of by poll.
-func waitEvent(dir, line string, limit time.Duration) error {
-	name := filepath.Join(dir, "cgroup.events")
-	fd, err := openFile(name, unix.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	buf := make([]byte, 256)
-	for deadline := time.Now().Add(limit); ; {
-		n, err := unix.Pread(fd, buf, 0)
-		if err == unix.ENODEV {
-			return nil // the group is gone, and with it whatever was waited for
-		}
-		if err != nil {
-			return &os.PathError{Op: "read", Path: name, Err: err}
-		}
-		if slices.Contains(strings.Split(string(buf[:n]), "\n"), line) {
-			return nil
-		}
-		left := time.Until(deadline)
-		if left <= 0 {
-			return fmt.Errorf("not %q after %s", line, limit)
-		}
-		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
-			return os.NewSyscallError("poll", err)
-		}
-	}
 }
 
 func (g *group) Pids() ([]int, error) {
@@ -107,7 +76,7 @@ func (g *group) Pids() ([]int, error) {
 func (g *group) pids(dir string) ([]int, error) {
 	pids, err := cgroups.GetAllPids(dir)
 	if g.unit != nil {
-		pids = slices.DeleteFunc(pids, g.unit.holds)
+		pids = slices.DeleteFunc(pids, g.unit.Holds)
 	}
 	return pids, err
 }
@@ -119,8 +88,8 @@ const killTime = 2 * time.Second
 // hierarchy, as the root of a privileged container can, still is in the others:
 // each is looked at.
 func (g *group) Kill() error {
-	if dir := g.paths[""]; dir != "" && write(dir, "cgroup.kill", "1") == nil {
-		if err := waitEvent(dir, "populated 0", killTime); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if dir := g.paths[""]; dir != "" && kernfs.Write(dir, "cgroup.kill", "1") == nil {
+		if err := kernfs.WaitEvent(dir, "populated 0", killTime); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("cgroup %s: processes do not end: %w", g.name, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/cgroup/kernfs"
 	"hoy/internal/runtime/cgroup/tree"
 )
 
@@ -110,18 +111,18 @@ func (p *parents) make(controller, dir string) (inherits bool, err error) {
 // memory nodes: without them nothing can run in it.
 func copyCPUs(dir string) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-		own, err := read(dir, file)
+		own, err := kernfs.Read(dir, file)
 		if err != nil {
 			return err
 		}
 		if own != "" {
 			continue
 		}
-		above, err := read(filepath.Dir(dir), file)
+		above, err := kernfs.Read(filepath.Dir(dir), file)
 		if err != nil {
 			return err
 		}
-		if err := write(dir, file, above); err != nil {
+		if err := kernfs.Write(dir, file, above); err != nil {
 			return err
 		}
 	}
@@ -132,7 +133,7 @@ func copyCPUs(dir string) error {
 // says whether those of dir do.
 func inherit(dir string, ours bool) bool {
 	const file = "cgroup.clone_children"
-	if on, err := read(dir, file); err == nil && on == "1" {
+	if on, err := kernfs.Read(dir, file); err == nil && on == "1" {
 		return true
 	}
 	if !ours {
@@ -141,18 +142,18 @@ func inherit(dir string, ours bool) bool {
 			return false
 		}
 	}
-	return write(dir, file, "1") == nil
+	return kernfs.Write(dir, file, "1") == nil
 }
 
 // enable lets the children of dir, of version 2, have controllers. What dir
 // itself does not have its children cannot.
 func (p *parents) enable(dir string, controllers []string) error {
 	const file = "cgroup.subtree_control"
-	has, err := read(dir, "cgroup.controllers")
+	has, err := kernfs.Read(dir, "cgroup.controllers")
 	if err != nil {
 		return err
 	}
-	on, err := read(dir, file)
+	on, err := kernfs.Read(dir, file)
 	if err != nil {
 		return err
 	}
@@ -162,12 +163,12 @@ func (p *parents) enable(dir string, controllers []string) error {
 			want = append(want, "+"+c)
 		}
 	}
-	if len(want) == 0 || write(dir, file, strings.Join(want, " ")) == nil {
+	if len(want) == 0 || kernfs.Write(dir, file, strings.Join(want, " ")) == nil {
 		return nil
 	}
 	// One that cannot be enabled must not keep the others from it.
 	for _, c := range want {
-		if err := write(dir, file, c); errors.Is(err, unix.EBUSY) {
+		if err := kernfs.Write(dir, file, c); errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("cgroup %s has processes of its own, so groups below it cannot be limited: %w", dir, err)
 		}
 	}
