@@ -132,7 +132,7 @@ func (m *made) close() {
 
 // create makes the container, or nothing.
 func (c *creation) create() (_ *made, err error) {
-	keep, err := config.PassedFDs(c.spec.Process, os.Getenv("LISTEN_FDS"), c.preserve)
+	keep, err := config.PassedFDs(c.spec.Process, listenFDs(), c.preserve)
 	if err != nil {
 		return nil, err
 	}
@@ -175,6 +175,14 @@ func (c *creation) create() (_ *made, err error) {
 	}
 	back.Release()
 	return m, nil
+}
+
+// listenFDs is LISTEN_FDS where it is meant for this process.
+func listenFDs() string {
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return ""
+	}
+	return os.Getenv("LISTEN_FDS")
 }
 
 // record is what is known beforehand.

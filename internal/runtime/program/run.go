@@ -62,6 +62,9 @@ func (p *Program) Prepare() error {
 	if err := p.link(); err != nil {
 		return err
 	}
+	if breakAt != nil {
+		p.breakOne()
+	}
 	for pc := 0; pc < p.fork; {
 		o := &p.ops[pc]
 		var a [6]uintptr
@@ -101,6 +104,18 @@ func (p *Program) Prepare() error {
 	}
 	runtime.KeepAlive(p.keep)
 	return nil
+}
+
+// breakAt lets a test choose one instruction of a program that fails, by
+// number among all; it is nil in every program.
+var breakAt func(instructions int) int
+
+func (p *Program) breakOne() {
+	if i := breakAt(len(p.ops)); i >= 0 && i < len(p.ops) {
+		o := &p.ops[i]
+		*o = op{kind: kindFail, out: -1, step: o.step}
+		o.args[0] = uintptr(unix.EL2HLT) // nothing tolerates it, and nothing else gives it
+	}
 }
 
 // word is the memory at an address that Check took from a pointer which the

@@ -16,6 +16,7 @@ import (
 const (
 	msgPaused  = -1 // it waits for Continue
 	msgWaiting = -2 // it waits for a connection, and reports there from now on
+	msgGoing   = -3 // it has the connection: what ends it without a fault from here on is its command
 	msgReborn  = -3 // with a pid instead of the zero: that process goes on in its place
 )
 
@@ -54,6 +55,7 @@ func (p *Program) AwaitStart(listen Reg, keep int) {
 	p.Call(unix.SYS_ACCEPT4, R(listen), Num(0), Num(0), Flag(unix.SOCK_CLOEXEC, "SOCK_CLOEXEC")).Into(conn)
 	// From here on the interpreter's word about a failure goes to the connection.
 	p.Call(unix.SYS_DUP3, R(conn), R(p.child), Flag(unix.O_CLOEXEC, "O_CLOEXEC"))
+	p.say(msgGoing, "going")
 }
 
 func (p *Program) say(what int32, text string) {
@@ -133,10 +135,16 @@ func (p *Program) Faults() *Faults {
 // *Fault where the child could not become its command.
 func (f *Faults) Read(conn io.Reader) error {
 	var msg message
-	n, err := io.ReadFull(conn, unsafe.Slice((*byte)(unsafe.Pointer(&msg)), unsafe.Sizeof(msg)))
+	buf := unsafe.Slice((*byte)(unsafe.Pointer(&msg)), unsafe.Sizeof(msg))
+	going := false
+	n, err := io.ReadFull(conn, buf)
+	if err == nil && msg[0] == msgGoing {
+		going = true
+		n, err = io.ReadFull(conn, buf)
+	}
 	i := int(msg[0]) - f.From
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF) && going:
 		return nil
 	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, os.ErrClosed):
 		return fmt.Errorf("start: %w", err)
