@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/compile"
 	"hoy/internal/runtime/namespace"
 	"hoy/internal/runtime/userns"
@@ -34,7 +35,12 @@ func StartExec(e *Exec) (*Process, error) {
 			Root: int(t.root.Fd()), Seccomp: e.Seccomp, Stdio: stdio(e.Stdio),
 			KeepFDs: e.KeepFDs, NoKeyring: e.NoKeyring,
 		},
-		PidFD: int(t.pidfd.Fd()), Join: t.join, Chroot: t.joins.kinds&unix.CLONE_NEWNS == 0, Map: t.ids,
+		PidFD: int(t.pidfd.Fd()), Join: t.join, Birth: become.BirthPasses(e.Seccomp, e.Process.Terminal),
+		Chroot: t.joins.kinds&unix.CLONE_NEWNS == 0, Map: t.ids,
+	}
+	if in.Birth {
+		in.First = t.joins.kinds
+		t.joins.target, t.joins.kinds = nil, 0
 	}
 	if e.ExactUser {
 		in.User = exactly(t.root, e.Process)
@@ -52,6 +58,7 @@ func StartExec(e *Exec) (*Process, error) {
 		return nil, fail("read specification", err)
 	}
 	defer res.Program.Close()
+	res.Born = in.Birth
 	return launch(res, &t.joins, nil)
 }
 

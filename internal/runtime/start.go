@@ -257,6 +257,11 @@ func launch(res *compile.Result, joins *joins, hooks func(pid int) error) (*Proc
 	if err != nil {
 		return nil, fail("start process", err)
 	}
+	if res.Born {
+		if err := child.Born(); err != nil {
+			return nil, startError(err)
+		}
+	}
 	if res.Reborn {
 		if err := child.Reborn(); err != nil {
 			return nil, startError(err)

@@ -5,6 +5,7 @@ package become
 
 import (
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/identity"
 	"hoy/internal/runtime/program"
@@ -30,6 +31,10 @@ type Becoming struct {
 	KeepFDs int
 	// Hold, where not nil, adds the calls that wait for the command's time to come.
 	Hold func()
+	// Birth: the process is prepared where nobody sees it, and a copy that has
+	// nothing but the command to become comes into the container. Terminal says
+	// that the copy's standard input is to be its controlling terminal.
+	Birth, Terminal bool
 	// Warn takes what could not be had.
 	Warn func(format string, args ...any)
 
@@ -41,6 +46,22 @@ func (b *Becoming) Compile() error {
 	if err := b.drop(); err != nil {
 		return err
 	}
+	b.birth()
 	b.command()
 	return nil
+}
+
+// birth puts the copy into the world. All that a process of the container could
+// do to it from then on, it could do to any other of the container's.
+func (b *Becoming) birth() {
+	if !b.Birth {
+		return
+	}
+	b.Step("enter container", "")
+	b.CloseSelf(3 + b.KeepFDs)
+	b.Program.Birth()
+	b.Call(unix.SYS_SETSID)
+	if b.Terminal {
+		b.Call(unix.SYS_IOCTL, program.Num(0), program.Flag(unix.TIOCSCTTY, "TIOCSCTTY"), program.Num(0))
+	}
 }

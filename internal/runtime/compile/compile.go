@@ -87,6 +87,8 @@ type Result struct {
 	// Console holds the terminal's master side; valid where HasConsole.
 	Console    program.Reg
 	HasConsole bool
+	// Born: the process that goes on is the child's copy, see ExecInput.Birth.
+	Born bool
 	// Reborn: another process goes on in the child's place.
 	Reborn   bool
 	Warnings []string
@@ -112,6 +114,7 @@ type builder struct {
 	masked   bool
 	dev      *device.Maker
 	slave    program.Reg
+	birth    bool // the last steps are a copy's, see ExecInput
 	userns   bool // the process is in a user namespace of the container's
 	ns       namespace.Set
 	late     uint64 // CLONE_NEW… bits of what is made in a joined user namespace

@@ -118,7 +118,9 @@ func prepareStdio(b *builder) error {
 func stdio(b *builder) error {
 	b.Step("set up standard streams", "")
 	if b.proc.Terminal {
-		b.Call(unix.SYS_IOCTL, program.R(b.slave), program.Flag(unix.TIOCSCTTY, "TIOCSCTTY"), program.Num(0))
+		if !b.birth { // the session is its leader's
+			b.Call(unix.SYS_IOCTL, program.R(b.slave), program.Flag(unix.TIOCSCTTY, "TIOCSCTTY"), program.Num(0))
+		}
 		for fd := range 3 {
 			b.Call(unix.SYS_DUP3, program.R(b.slave), program.Num(fd), program.Num(0))
 		}

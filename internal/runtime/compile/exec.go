@@ -16,19 +16,24 @@ type ExecInput struct {
 	Input
 	// PidFD refers to the container's first process.
 	PidFD int
-	// Join are the CLONE_NEW… bits of the namespaces that the child enters, of
-	// namespace.Single; the forking thread is in all others.
-	Join uint64
+	// Join are the CLONE_NEW… bits of the namespaces that the child enters last, of
+	// namespace.Single. Before them it enters those of First, or the forking thread
+	// is in those already.
+	Join, First uint64
 	// Chroot: the container is in the host's mount namespace.
 	Chroot bool
 	// Map of the container's user namespace, where it has one.
 	Map userns.Map
+	// Birth: the child is not in the container's pid namespace; a copy of it will
+	// be, when it has nothing left but to become the command.
+	Birth bool
 }
 
 // Exec compiles the start of a further process. Input.Root is the container's
 // root directory as its first process sees it.
 func Exec(in ExecInput, text bool) (*Result, error) {
 	b := newBuilder(in.Input, text)
+	b.birth = in.Birth
 	b.userns = in.Join&unix.CLONE_NEWUSER != 0
 	b.lin.UIDMappings, b.lin.GIDMappings = in.Map.UIDs, in.Map.GIDs
 	if err := checkIDs(b); err != nil {
@@ -55,6 +60,9 @@ func (b *builder) join(in ExecInput) error {
 	b.Fork()
 	begin(b, ready)
 	b.Step("join namespaces", "")
+	if in.First != 0 {
+		setns(b, b.Given("pidfd", uintptr(in.PidFD)), in.First)
+	}
 	if in.Chroot {
 		b.Call(unix.SYS_FCHDIR, program.R(b.root))
 		b.Call(unix.SYS_CHROOT, program.Str("."))

@@ -57,7 +57,7 @@ func (b *builder) become() error {
 	last := become.Becoming{
 		Program: b.Program, Process: b.proc, Args: b.args(), User: b.in.User, Seccomp: b.in.Seccomp,
 		Own: b.in.Own, UserNS: b.userns, Limits: b.in.Limits, CanRaise: b.in.CanRaise, Warn: b.warn,
-		KeepFDs: b.in.KeepFDs,
+		KeepFDs: b.in.KeepFDs, Birth: b.birth, Terminal: b.proc.Terminal,
 	}
 	if b.in.Start > 0 {
 		last.Hold = func() { hold(b) }

@@ -16,6 +16,8 @@ type Arg struct {
 	reg  bool
 	str  bool
 	text string
+	// words are those of a vector.
+	words []string
 }
 
 // Num is a plain number.
@@ -61,7 +63,9 @@ func Strings(list []string, text string) Arg {
 		copy(b, s)
 		vec[i] = &b[0]
 	}
-	return Mem(&vec[0], text)
+	arg := Mem(&vec[0], text)
+	arg.words = append(make([]string, 0, len(list)), list...)
+	return arg
 }
 
 func (a Arg) render(p *Program) string {

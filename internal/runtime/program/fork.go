@@ -62,6 +62,8 @@ func run(ops []op, pc int, regs []uintptr, sock uintptr) {
 			defaults()
 		case kindClose:
 			e = closeOthers(o, regs)
+		case kindForget:
+			e = forget(o, uintptr(unsafe.Pointer(&msg)))
 		case kindReborn:
 			r, e = call(o, regs)
 			if e == 0 && r != 0 {

@@ -30,6 +30,7 @@ const (
 	kindFail
 	kindCheck
 	kindSignals
+	kindForget
 	kindReborn
 	kindClose // all descriptors from nr up but those in args
 )
@@ -82,6 +83,9 @@ type Program struct {
 	verb   bool
 	text   []string
 	keep   []unsafe.Pointer
+	// births: the program has a Birth, and moved is what then lives outside the heap.
+	births bool
+	moved  []moved
 	parent Reg
 	child  Reg
 	alone  bool // the child has closed the caller's end
@@ -158,6 +162,7 @@ type Call struct {
 // Call adds a system call.
 func (p *Program) Call(nr uintptr, args ...Arg) Call {
 	o := op{nr: nr, out: -1, step: int32(len(p.steps) - 1)}
+	note(p, len(p.ops), args)
 	for i, a := range args {
 		o.args[i] = a.val
 		if a.reg {
@@ -182,6 +187,7 @@ func (p *Program) Set(r Reg, a Arg) Call {
 	if a.ptr != nil {
 		p.keep = append(p.keep, a.ptr)
 	}
+	note(p, len(p.ops), []Arg{a})
 	o := op{kind: kindSet, out: int32(r), step: int32(len(p.steps) - 1)}
 	o.args[0] = a.val
 	if a.reg {

@@ -168,6 +168,8 @@ type Child struct {
 	sock  int
 	// late: it was silent for longer than patience, and was killed.
 	late bool
+	// early is a fault that came before the pid of the process that it is about.
+	early *message
 }
 
 // patience bounds how long a child may be silent. All that takes its time, such
@@ -204,18 +206,35 @@ func (p *Program) Start(flags uint64, cgroup int) (*Child, error) {
 		return nil, fmt.Errorf("make socket pair: %w", err)
 	}
 	p.vals[p.parent], p.vals[p.child] = uintptr(pair[0]), uintptr(pair[1])
-	pid, errno := fork(args, p.ops, p.fork, p.vals, uintptr(pair[1]))
+	pid, errno, err := forkChild(p, args, uintptr(pair[1]))
 	_ = unix.Close(pair[1])
 	syscall.ForkLock.Unlock()
 	runtime.KeepAlive(p.keep)
 	runtime.KeepAlive(p)
-	if errno != 0 {
+	if err == nil && errno != 0 {
+		err = fmt.Errorf("clone: %w", errno)
+	}
+	if err != nil {
 		_ = unix.Close(pair[0])
-		return nil, fmt.Errorf("clone: %w", errno)
+		return nil, err
 	}
 	limit := unix.NsecToTimeval(patience.Nanoseconds())
 	_ = unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit) // a socket of ours takes it
 	return &Child{Pid: int(pid), PidFD: int(p.pidfd), p: p, sock: pair[0]}, nil
+}
+
+func forkChild(p *Program, args *cloneArgs, sock uintptr) (uintptr, syscall.Errno, error) {
+	if !p.births {
+		pid, errno := fork(args, p.ops, p.fork, p.vals, sock)
+		return pid, errno, nil
+	}
+	a, err := newArena(p)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer a.free()
+	pid, errno := forkApart(args, a.ops, p.fork, a.vals, sock)
+	return pid, errno, nil
 }
 
 // Continue lets a waiting child go on.

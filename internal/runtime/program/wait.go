@@ -80,6 +80,9 @@ func (p *Program) CloseOthers(first int, keep ...Reg) {
 	})
 }
 
+// CloseSelf closes the descriptors from first up, all but the one to the caller.
+func (p *Program) CloseSelf(first int) { p.CloseOthers(first, p.child) }
+
 // closeOthers closes the ranges between the descriptors that are kept.
 //
 //go:nosplit
@@ -169,7 +172,13 @@ func (c *Child) Paused() error {
 // AwaitStart. The error is a *Fault where it could not; the child is then gone
 // and reaped.
 func (c *Child) Exec() error {
-	msg, n := c.read()
+	var msg message
+	n := len(msg) * 4
+	if c.early != nil {
+		msg = *c.early
+	} else {
+		msg, n = c.read()
+	}
 	_ = unix.Close(c.sock)
 	if n == 0 && c.p.waits == 0 && !c.late || n == len(msg)*4 && msg[0] == msgWaiting {
 		return nil

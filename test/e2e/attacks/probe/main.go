@@ -20,6 +20,8 @@ func main() {
 	switch os.Args[1] {
 	case "spy":
 		spy()
+	case "tracer":
+		tracer(os.Args[2:])
 	case "calls":
 		calls()
 	case "swap":
