@@ -42,6 +42,7 @@ func runMonitor(args []string) int {
 	flags.StringVar(&opt.Socket, "socket", "", "Unix socket to serve at")
 	flags.StringVar(&opt.ExecRoot, "exec-root", "", "directory for the records of exits")
 	flags.IntVar(&opt.ListenFD, "listen-fd", 0, "inherited descriptor that listens at the socket already")
+	flags.IntVar(&opt.EstateFD, "estate-fd", 0, "inherited descriptor of what the program before has left")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}

@@ -53,10 +53,6 @@ func newClient(ctx context.Context, conn *wire.Conn, log *slog.Logger) (*Client,
 		return nil, fmt.Errorf("monitor: process %d speaks protocol %d, this daemon %d to %d: stop all containers and the monitor to change: %w",
 			c.peer.Pid, c.peer.Protocol, wire.OldestProtocol, wire.Protocol, errdefs.ErrFailedPrecondition)
 	}
-	if c.peer.Version != Version() {
-		log.Warn("the monitor is of another version; it is replaced when no container runs and the engine is started anew",
-			"monitor", c.peer.Version, "daemon", Version(), "pid", c.peer.Pid)
-	}
 	return c, nil
 }
 
@@ -140,6 +136,29 @@ func (c *Client) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// Upgrade has the monitor become the program at path, in place. All it holds
+// goes on; this connection ends, and Dial finds the new program.
+func (c *Client) Upgrade(ctx context.Context, path string) error {
+	if c.peer.Protocol < wire.UpgradeSince {
+		return fmt.Errorf("the monitor (process %d, version %s) is from before monitors could be replaced: %w", c.peer.Pid, c.peer.Version, errdefs.ErrFailedPrecondition)
+	}
+	program, err := sealedCopy(path)
+	if err != nil {
+		return fmt.Errorf("monitor: upgrade: %w", err)
+	}
+	defer program.Close()
+	err = c.call(ctx, wire.OpUpgrade, nil, nil, program)
+	if err == nil || !errdefs.IsUnavailable(err) {
+		return err
+	}
+	select {
+	case <-c.done:
+		return nil
+	default:
+		return err // it has answered that it cannot now
 	}
 }
 

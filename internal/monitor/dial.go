@@ -58,6 +58,7 @@ func Dial(ctx context.Context, opt Options) (*Client, error) {
 	defer lock.Close()
 	ctx, cancel := context.WithTimeout(ctx, helloTime)
 	defer cancel()
+	tried := false
 	for {
 		conn, err := connect(opt.Socket)
 		switch {
@@ -68,7 +69,18 @@ func Dial(ctx context.Context, opt Options) (*Client, error) {
 			return nil, fmt.Errorf("monitor: connect to %s: %w", opt.Socket, err)
 		}
 		c, err := newClient(ctx, conn, opt.Log)
-		if !errdefs.IsUnavailable(err) {
+		switch {
+		case err == nil && c.peer.Version != Version() && !tried:
+			// One try: a monitor that stays what it is serves all the same.
+			tried = true
+			if err := c.Upgrade(ctx, opt.Binary); err != nil {
+				opt.Log.Warn("the monitor is of another version and stays", "monitor", c.peer.Version, "daemon", Version(), "pid", c.peer.Pid, "error", err)
+			} else {
+				opt.Log.Info("the monitor was replaced in place", "was", c.peer.Version, "pid", c.peer.Pid)
+			}
+			_ = c.Close()
+			continue
+		case !errdefs.IsUnavailable(err):
 			return c, err
 		}
 		// It was ending when we came; its socket goes with it.

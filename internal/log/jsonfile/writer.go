@@ -182,6 +182,27 @@ func (w *Writer) Close() error {
 	return w.file.Close()
 }
 
+// Suspend closes the file without ending begun lines, and returns them: another
+// Writer goes on with them by Begun.
+func (w *Writer) Suspend() [2][]byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lines := w.partial
+	w.partial = [2][]byte{}
+	if !w.closed && w.file != nil {
+		_ = w.file.Close()
+	}
+	w.closed = true
+	return lines
+}
+
+// Begun gives a new Writer the lines that an earlier one has begun.
+func (w *Writer) Begun(lines [2][]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.partial = lines
+}
+
 // batch gathers the records of one Write.
 type batch struct {
 	w    *Writer

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,17 +74,34 @@ type Options struct {
 	// Adopt makes the monitor the parent of what runtimes leave behind; it is
 	// called before each start.
 	Adopt func() error
+	// Held are containers that a program before this one has started, and that
+	// go on.
+	Held []Container
+}
+
+// Container is what a successor must know of one that goes on.
+type Container struct {
+	ID      string          `json:"id"`
+	Runtime monitor.Runtime `json:"runtime"`
+	Procs   []string        `json:"procs,omitempty"`
+	Joins   bool            `json:"joins,omitempty"`
 }
 
 // Open makes a Runner, and begins to remove what a monitor that was killed has
 // left in the directory.
 func Open(opt Options) *Runner {
 	r := &Runner{dir: opt.Dir, log: opt.Log, track: opt.Track, adopt: opt.Adopt, held: map[string]*container{}}
+	for _, h := range opt.Held {
+		r.held[h.ID] = &container{id: h.ID, dir: filepath.Join(opt.Dir, h.ID), runtime: h.Runtime, procs: h.Procs, joins: h.Joins}
+	}
 	entries, err := os.ReadDir(opt.Dir)
 	if err != nil {
 		return r // nothing was ever run
 	}
 	for _, e := range entries {
+		if slices.ContainsFunc(opt.Held, func(h Container) bool { return h.ID == e.Name() }) {
+			continue
+		}
 		c := &container{id: e.Name(), dir: filepath.Join(opt.Dir, e.Name())}
 		data, err := os.ReadFile(c.path(runtimeFile))
 		if err == nil {
@@ -96,6 +114,17 @@ func Open(opt Options) *Runner {
 		r.work.Go(func() { r.Remove(c.id) })
 	}
 	return r
+}
+
+// Held lists the containers for a successor; none is being started.
+func (r *Runner) Held() []Container {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []Container
+	for _, c := range r.held {
+		list = append(list, Container{c.id, c.runtime, c.procs, c.joins})
+	}
+	return list
 }
 
 // Wait returns when no removal is under way.

@@ -161,6 +161,11 @@ func (c *conn) handle(m *wire.Message) (any, error) {
 		return nil, t.forget(id)
 	case wire.OpShutdown:
 		return nil, t.close()
+	case wire.OpUpgrade:
+		if len(m.Files) != 1 {
+			return nil, fmt.Errorf("upgrade: %w: %d files", wire.ErrMalformed, len(m.Files))
+		}
+		return nil, c.server.upgrade(m.Files[0])
 	default:
 		return nil, fmt.Errorf("the monitor (%s) does not know operation %d: %w", monitor.Version(), m.Op, errdefs.ErrNotImplemented)
 	}

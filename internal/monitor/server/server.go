@@ -37,6 +37,8 @@ type Options struct {
 	ExecRoot string
 	// ListenFD, where more than 2, is an inherited socket that listens at Socket already.
 	ListenFD int
+	// EstateFD, where more than 2, is what the program before has left.
+	EstateFD int
 	// Starter may be nil: Runtime.
 	Starter Starter
 	Log     *slog.Logger
@@ -57,8 +59,10 @@ type Server struct {
 	opt   Options
 	log   *slog.Logger
 	table *table
-	quit  chan struct{} // closed by a granted shutdown
-	trim  *time.Timer
+	// listener is where daemons connect.
+	listener *os.File
+	quit     chan struct{} // closed by a granted shutdown
+	trim     *time.Timer
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -85,10 +89,15 @@ func Serve(opt Options) error {
 		return fmt.Errorf("monitor: %w", err)
 	}
 	defer listener.Close()
-	s, err := newServer(opt)
+	left, err := inherit(opt.EstateFD)
+	if err != nil {
+		opt.Log.Error("containers are lost", "error", err)
+	}
+	s, err := newServer(opt, left)
 	if err != nil {
 		return fmt.Errorf("monitor: %w", err)
 	}
+	s.listener = listener
 	go func() {
 		<-s.quit
 		// Before the listener closes: who finds a socket finds a monitor.
@@ -102,13 +111,13 @@ func Serve(opt Options) error {
 	return err
 }
 
-func newServer(opt Options) (*Server, error) {
+func newServer(opt Options, left *estate) (*Server, error) {
 	exits, err := openExits(filepath.Join(opt.ExecRoot, "exits"), opt.Log)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{opt: opt, log: opt.Log, quit: make(chan struct{}), conns: map[*conn]struct{}{}}
-	s.table = newTable(opt.Starter, exits, filepath.Join(opt.ExecRoot, bundles), opt.Log, s.announce)
+	s.table = newTable(opt.Starter, exits, filepath.Join(opt.ExecRoot, bundles), left, opt.Log, s.announce)
 	s.trim = time.AfterFunc(quiet, debug.FreeOSMemory)
 	return s, nil
 }

@@ -557,7 +557,7 @@ func TestExitsOutliveTheMonitor(t *testing.T) {
 	}
 	_ = syscall.Kill(c.Pid(), syscall.SIGKILL)
 	<-c.Done()
-	s, err := newServer(Options{ExecRoot: dir, Log: slog.New(slog.DiscardHandler)})
+	s, err := newServer(Options{ExecRoot: dir, Log: slog.New(slog.DiscardHandler)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/log"
 	"hoy/internal/log/jsonfile"
 	"hoy/internal/monitor"
 	"hoy/internal/monitor/foreign"
@@ -34,6 +35,7 @@ type process struct {
 	pidFD   *os.File
 	exit    *monitor.Exit // nil while it runs or its output is drained
 	note    json.RawMessage
+	log     *log.Config // nil where the output is not kept
 }
 
 // table holds the processes by id.
@@ -50,18 +52,37 @@ type table struct {
 	// pending are streams that were attached to before the start.
 	pending map[monitor.ProcessID]*stdio.Streams
 	closed  bool
+	// frozen: another program is about to take over.
+	frozen bool
+	// waits are the goroutines that wait for processes to end.
+	waits sync.WaitGroup
 }
 
-func newTable(starter Starter, exits *exits, bundles string, log *slog.Logger, announce func(monitor.Exit)) *table {
+func newTable(starter Starter, exits *exits, bundles string, left *estate, log *slog.Logger, announce func(monitor.Exit)) *table {
 	t := &table{
 		starter: starter, exits: exits, log: log, announce: announce,
 		processes: map[monitor.ProcessID]*process{},
 		pending:   map[monitor.ProcessID]*stdio.Streams{},
 	}
 	t.orphans = newOrphans(t.owns, log)
-	t.foreign = foreign.Open(foreign.Options{Dir: bundles, Log: log, Track: t.orphans.flight, Adopt: t.orphans.adopt})
+	opt := foreign.Options{Dir: bundles, Log: log, Track: t.orphans.flight, Adopt: t.orphans.adopt}
+	if left != nil {
+		opt.Held = left.Foreign
+	}
+	t.foreign = foreign.Open(opt)
 	for _, state := range exits.load() {
 		t.processes[state.ID] = &process{id: state.ID, started: state.Started, exit: state.Exit}
+	}
+	if left == nil {
+		return t
+	}
+	if err := t.resume(left); err != nil {
+		log.Error("not everything goes on after an upgrade", "error", err)
+	}
+	if len(left.Foreign) > 0 {
+		if err := t.orphans.adopt(); err != nil {
+			log.Error("orphans are not reaped", "error", err)
+		}
 	}
 	return t
 }
@@ -115,13 +136,15 @@ func (t *table) reserve(req *monitor.StartRequest) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{id: req.ID, streams: fresh, note: req.Note}
+	p := &process{id: req.ID, streams: fresh, note: req.Note, log: kept(req.Log)}
 	t.mu.Lock()
 	old := t.processes[p.id]
 	waiting := t.pending[p.id]
 	switch {
 	case t.closed:
 		err = fmt.Errorf("start %s: the monitor is shutting down: %w", name(p.id), errdefs.ErrUnavailable)
+	case t.frozen:
+		err = fmt.Errorf("start %s: the monitor is being replaced: %w", name(p.id), errdefs.ErrUnavailable)
 	case old != nil && old.exit == nil:
 		err = fmt.Errorf("start %s: it is running: %w", name(p.id), errdefs.ErrAlreadyExists)
 	case waiting != nil && waiting.Config() != cfg:
@@ -172,7 +195,7 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 	t.mu.Lock()
 	p.started, p.pidFD = started, pidFD
 	t.mu.Unlock()
-	go t.wait(p)
+	t.waits.Go(func() { t.wait(p) })
 	started.Warnings = child.Warnings
 	return started, nil
 }
@@ -219,11 +242,20 @@ func (t *table) startExec(req *monitor.StartRequest) (*runtime.Process, error) {
 	return t.starter.StartExec(req.Exec)
 }
 
+// kept is the configuration of a log that is written; nil for none.
+func kept(cfg *log.Config) *log.Config {
+	if cfg == nil || cfg.Driver == "none" || cfg.Path == "" {
+		return nil
+	}
+	return cfg
+}
+
 func openLog(req *monitor.StartRequest) (*jsonfile.Writer, error) {
-	if req.Log == nil || req.Log.Driver == "none" || req.Log.Path == "" {
+	cfg := kept(req.Log)
+	if cfg == nil {
 		return nil, nil
 	}
-	w, err := jsonfile.NewWriter(*req.Log)
+	w, err := jsonfile.NewWriter(*cfg)
 	if err != nil {
 		return nil, &runtime.StartError{Step: "open log", Err: err}
 	}
@@ -235,6 +267,9 @@ func (t *table) wait(p *process) {
 	exit := monitor.Exit{ID: p.id}
 	var err error
 	exit.Code, exit.Signal, err = reap(p.pidFD)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return // another program takes over
+	}
 	if err != nil {
 		t.log.Error("a process cannot be waited for", "process", name(p.id), "pid", p.started.Pid, "error", err)
 		exit.Code = 255
@@ -336,6 +371,8 @@ func (t *table) streamsFor(req *monitor.AttachRequest) (streams *stdio.Streams, 
 	t.mu.Lock()
 	p, waiting := t.processes[req.ID], t.pending[req.ID]
 	switch {
+	case t.frozen:
+		err = fmt.Errorf("attach: the monitor is being replaced: %w", errdefs.ErrUnavailable)
 	case p != nil && p.exit != nil:
 		err = fmt.Errorf("attach: %s has ended: %w", name(req.ID), errdefs.ErrNotFound)
 	case p != nil:

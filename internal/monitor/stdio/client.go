@@ -58,13 +58,12 @@ func (s *Streams) Attach(stdin, stdout, stderr bool) (*os.File, error) {
 	if s.lingering.Load() { // since the look above: the pumps must not wait for it
 		_ = c.file.SetWriteDeadline(time.Unix(1, 0))
 	}
-	go s.listen(c)
+	s.listeners.Go(func() { s.listen(c) })
 	return theirs, nil
 }
 
 // listen reads a client's input until it hangs up.
 func (s *Streams) listen(c *client) {
-	defer s.drop(c)
 	for {
 		buf, n := c.read()
 		if n <= 0 {
@@ -73,6 +72,14 @@ func (s *Streams) listen(c *client) {
 		s.input(c, buf[:n])
 		inputs.Put(buf)
 	}
+	if s.suspended.Load() {
+		return // an end that was read is there to be read again
+	}
+	defer func() {
+		if !s.suspended.Load() {
+			s.drop(c)
+		}
+	}()
 	if c.stdin && s.cfg.OpenStdin {
 		if !s.cfg.StdinOnce || s.cfg.Terminal {
 			return // Docker detaches a client whose input has ended
@@ -141,7 +148,17 @@ func (s *Streams) input(c *client, p []byte) {
 	f := s.stdin
 	s.mu.Unlock()
 	if f != nil {
-		_, _ = f.Write(p) // a process that does not read any more is no error
+		s.enter(f, p)
+	}
+}
+
+// enter writes input; a process that does not read any more is no error.
+func (s *Streams) enter(f *os.File, p []byte) {
+	n, err := f.Write(p)
+	if err != nil && s.suspended.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		s.mu.Lock()
+		s.unwritten = append(s.unwritten, p[n:]...)
+		s.mu.Unlock()
 	}
 }
 

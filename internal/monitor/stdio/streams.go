@@ -36,12 +36,19 @@ type Streams struct {
 
 	outputs   [2]*os.File // what is read: stdout (or the console), stderr
 	pumps     sync.WaitGroup
+	listeners sync.WaitGroup
 	lingering atomic.Bool // the process has ended, nobody may be waited for
+	// suspended: everything stops where it is; see Suspend.
+	suspended atomic.Bool
+	// drained says which outputs were read to their end.
+	drained [2]atomic.Bool
 
 	mu      sync.Mutex
 	stdin   *os.File // where input goes; the console, too; nil when closed
 	clients []*client
 	closed  bool
+	// unwritten is input that was being written when everything was suspended.
+	unwritten []byte
 }
 
 // New makes the streams. The process's ends are given by Child.
@@ -299,11 +306,15 @@ var buffers = sync.Pool{New: func() any { return new([headerSize + readSize]byte
 
 // pump reads one output to its end.
 func (s *Streams) pump(stream jsonfile.Stream, f *os.File) {
-	defer f.Close()
 	raw, err := f.SyscallConn()
 	for err == nil {
 		err = s.readOnce(stream, raw.Read)
 	}
+	if s.suspended.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	defer f.Close()
+	s.drained[stream].Store(true)
 	if s.lingering.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 		s.pumpRest(stream, raw)
 	}

@@ -7,11 +7,14 @@ package wire
 //
 //	1  the first
 //	2  StartRequest.Runtime, which 1 would overlook and start with the built-in one
+//	3  OpUpgrade
 const (
-	Protocol       = 2
+	Protocol       = 3
 	OldestProtocol = 1
 	// RuntimesSince is the protocol that knows other runtimes.
 	RuntimesSince = 2
+	// UpgradeSince is the protocol whose monitors can be replaced in place.
+	UpgradeSince = 3
 )
 
 // Hello is what each side says first.

@@ -54,6 +54,9 @@ const (
 	OpError
 	// OpExit is pushed when a process has ended.
 	OpExit
+	// OpUpgrade, a request, brings the program that the monitor becomes, in a
+	// sealed file. Only a failure is answered: else the connection ends.
+	OpUpgrade
 )
 
 // ErrMalformed is the class of everything that a well-behaved peer never
