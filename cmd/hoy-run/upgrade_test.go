@@ -53,7 +53,8 @@ func TestTheMonitorIsReplacedInPlace(t *testing.T) {
 		b.Client, err = monitor.Dial(t.Context(), monitor.Options{Socket: filepath.Join(b.dir, "m.sock"), ExecRoot: b.dir, Binary: b.program})
 		check(t, err)
 		if b.Pid() != pid {
-			t.Fatalf("process %d, was %d", b.Pid(), pid)
+			said, _ := os.ReadFile(filepath.Join(b.dir, monitor.LogFile))
+			t.Fatalf("process %d, was %d\n%s", b.Pid(), pid, said)
 		}
 	}
 	check(t, b.Resize(t.Context(), id("tty"), 33, 77))

@@ -154,12 +154,12 @@ func (c *Client) Upgrade(ctx context.Context, path string) error {
 	if err == nil || !errdefs.IsUnavailable(err) {
 		return err
 	}
-	select {
-	case <-c.done:
-		return nil
-	default:
-		return err // it has answered that it cannot now
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return nil // the connection has ended
 	}
+	return err // it has answered that it cannot now
 }
 
 // Done is closed when the connection has ended, by either side.

@@ -117,8 +117,8 @@ func newServer(opt Options, left *estate) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opt: opt, log: opt.Log, quit: make(chan struct{}), conns: map[*conn]struct{}{}}
+	s.trim = time.AfterFunc(quiet, debug.FreeOSMemory) // first: an exit may be announced at once
 	s.table = newTable(opt.Starter, exits, filepath.Join(opt.ExecRoot, bundles), left, opt.Log, s.announce)
-	s.trim = time.AfterFunc(quiet, debug.FreeOSMemory)
 	return s, nil
 }
 
