@@ -93,7 +93,7 @@ func (e *execution) run(id string, args []string) (int, error) {
 	if e.detach {
 		return 0, nil
 	}
-	return foreground(p, signals)
+	return tty.Foreground(p, signals)
 }
 
 // handOut gives the caller what it asked for of the process.

@@ -61,9 +61,7 @@ func newYard(t *testing.T) *yard {
 	y.must(os.MkdirAll(filepath.Join(y.bundle, "rootfs/bin"), 0o755))
 	y.must(os.WriteFile(filepath.Join(y.bundle, "rootfs/bin/busybox"), busybox, 0o755))
 	y.must(os.WriteFile(filepath.Join(y.bundle, "config.json"), data, 0o644))
-	home, err := os.Getwd()
-	y.must(err)
-	t.Cleanup(func() { y.must(os.Chdir(home)) })
+	t.Chdir(y.bundle) // create goes there as well, and this way there is a way back
 	breakAt = func(n int) int {
 		y.total = n
 		return y.broken
@@ -202,7 +200,7 @@ func (y *yard) settled() {
 
 // gone: a process that fails while nobody is connected to it can tell nobody.
 func gone(said string) bool {
-	return strings.Contains(said, "cannot start a container that has stopped") || strings.Contains(said, "the child answered with 0 bytes")
+	return strings.Contains(said, "cannot start a container that has stopped") || strings.Contains(said, "ended before it came to its command")
 }
 
 // TestNothingIsLeftWhereverItFails breaks a container's life at every

@@ -45,7 +45,16 @@ var build = sync.OnceValues(func() (string, error) {
 	return dir + "/hoy-run", nil
 })
 
+// activated makes this test's program one that becomes its arguments, with a
+// descriptor of socket activation.
+const activated = "HOY_TEST_ACTIVATED"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(activated) != "" {
+		env := append(os.Environ(), "LISTEN_FDS=1", fmt.Sprintf("LISTEN_PID=%d", os.Getpid()))
+		fmt.Fprintln(os.Stderr, syscall.Exec(os.Args[1], os.Args[1:], env))
+		os.Exit(1)
+	}
 	code := m.Run()
 	if program, err := build(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(program))
@@ -502,8 +511,10 @@ func TestForegroundTerminalAndSignals(t *testing.T) {
 
 func TestPassedDescriptors(t *testing.T) {
 	each(t, "cat <&3; cat <&4; echo $LISTEN_FDS $LISTEN_PID; ls /proc/self/fd | wc -l", nil, func(r *tool) {
-		cmd := exec.Command("/bin/sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"`, "sh", r.program, "--root", r.root, "run", "--preserve-fds", "1", "fds"+r.name)
-		cmd.Dir = r.bundle
+		self, err := os.Executable()
+		must(r, err)
+		cmd := exec.Command(self, r.program, "--root", r.root, "run", "--preserve-fds", "1", "fds"+r.name)
+		cmd.Dir, cmd.Env = r.bundle, append(os.Environ(), activated+"=1")
 		for _, text := range []string{"three\n", "four\n"} {
 			f, err := os.CreateTemp(r.TempDir(), "fd")
 			must(r, err)

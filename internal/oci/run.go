@@ -9,7 +9,6 @@ import (
 
 	"hoy/internal/oci/hook"
 	"hoy/internal/oci/tty"
-	"hoy/internal/runtime"
 )
 
 func newRun(a *app, f *flag.FlagSet) func([]string) (int, error) {
@@ -61,7 +60,7 @@ func (c *creation) run(detach, keep bool) (int, error) {
 	if detach {
 		return 0, nil
 	}
-	code, err := foreground(m.process, signals)
+	code, err := tty.Foreground(m.process, signals)
 	if keep {
 		return code, err
 	}
@@ -85,47 +84,4 @@ func joinDelete(a *app, m *made, err error) error {
 		a.log.warn("%v", deleteErr)
 	}
 	return err
-}
-
-// foreground stands between the caller and the process until that ends: it
-// forwards signals and carries the terminal.
-func foreground(p *runtime.Process, signals chan os.Signal) (int, error) {
-	var relay *tty.Relay
-	if p.Console != nil {
-		var err error
-		if relay, err = tty.NewRelay(p.Console, os.Stdin, os.Stdout); err != nil {
-			return 255, err
-		}
-		p.Console = nil // the relay's to close
-		defer relay.Close()
-	}
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				forward(p, relay, s)
-			case <-ended:
-				return
-			}
-		}
-	}()
-	return hook.Reap(p)
-}
-
-func forward(p *runtime.Process, relay *tty.Relay, s os.Signal) {
-	switch sig := s.(unix.Signal); sig {
-	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE:
-		// The first is about our own child, the second the Go scheduler's, and the
-		// third our own output's.
-	case unix.SIGWINCH:
-		if relay != nil {
-			relay.Resize()
-			return
-		}
-		fallthrough
-	default:
-		_ = unix.PidfdSendSignal(int(p.PidFD.Fd()), sig, nil, 0)
-	}
 }

@@ -3,6 +3,7 @@
 package box
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func Spec(c *state.Container) (*specs.Spec, error) {
 // Connect starts the waiting process and reads whether it has become its command.
 func Connect(c *state.Container) error {
 	return c.WithSocket(func(path string) error {
-		conn, err := net.Dial("unix", path)
+		conn, err := new(net.Dialer).DialContext(context.Background(), "unix", path)
 		if err != nil {
 			return err
 		}

@@ -149,6 +149,8 @@ func (f *Faults) Read(conn io.Reader) error {
 	switch {
 	case errors.Is(err, io.EOF) && going:
 		return nil
+	case errors.Is(err, io.EOF):
+		return errors.New("the process ended before it came to its command")
 	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, os.ErrClosed):
 		return fmt.Errorf("start: %w", err)
 	case err != nil || i < 0 || i >= len(f.Steps) || i >= len(f.Calls):
