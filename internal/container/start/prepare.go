@@ -250,10 +250,10 @@ func (a *attempt) run(ctx context.Context, _ peers) error {
 	}
 	req := monitor.StartRequest{ID: monitor.ProcessID{Container: a.r.ID}, Launch: l, Runtime: a.runtime, Stdio: Stdio(a.r)}
 	if a.runtime != nil {
-		// The group has its limits from us. A runtime that is told of no device
-		// rules would make its own.
+		// The group has its limits already; but a runtime may make it anew, and
+		// would give it device rules of its own where it is told of none.
 		a.prep.spec.Linux.CgroupsPath = a.group.Path()
-		a.prep.spec.Linux.Resources = &specs.LinuxResources{Devices: a.prep.resources.Devices}
+		a.prep.spec.Linux.Resources = a.prep.resources
 	}
 	if a.r.Log.Driver != "none" {
 		req.Log = &a.r.Log

@@ -87,7 +87,7 @@ func TestNamesAndReload(t *testing.T) {
 func TestMonitorKilled(t *testing.T) {
 	e := engineWith(t)
 	var ids []string
-	for _, name := range []string{"hoy", "runc", "crun"} {
+	for _, name := range all {
 		ids = append(ids, e.Must("run", "-d", "--runtime", name, "busybox", "sleep", "1000"))
 	}
 	pid, err := strconv.Atoi(monitorPid(t, e))

@@ -93,21 +93,14 @@ func engineWith(t *testing.T, flags ...string) *engine.Engine {
 }
 
 // all are the runtimes that are tried.
-func all(t *testing.T, e *engine.Engine) []string {
-	names := []string{"hoy", "runc", "crun"}
-	if out, err := exec.CommandContext(t.Context(), engine.Bin(t, "hoy-run"), "features").Output(); err == nil && strings.HasPrefix(string(out), "{") {
-		names = append(names, "hoy-oci")
-	} else {
-		t.Logf("hoy-run has no OCI command line yet: %v", err)
-	}
-	return names
-}
+var all = []string{"hoy", "runc", "crun", "hoy-oci"}
 
-// TestEveryRuntime tries every case by every runtime, on one engine.
+// TestEveryRuntime tries every case by every runtime, each on an engine of its own.
 func TestEveryRuntime(t *testing.T) {
-	e := engineWith(t)
-	for _, name := range all(t, e) {
+	for _, name := range all {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := engineWith(t)
 			for _, c := range cases {
 				t.Run(c.name, func(t *testing.T) { c.do(&scene{e, t, name}) })
 			}
