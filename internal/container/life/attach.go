@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/events"
 
 	"hoy/internal/container/core"
@@ -40,10 +41,21 @@ func (l *Life) Attach(ctx context.Context, ref string, opt request.Attach) (*req
 		st.Conn = finished()
 		return st, nil
 	}
-	st.Conn, err = l.Monitor.Attach(ctx, monitor.AttachRequest{
+	req := monitor.AttachRequest{
 		ID: monitor.ProcessID{Container: r.ID}, Stdio: start.Stdio(r),
 		Stdin: opt.Stdin && r.Config.OpenStdin, Stdout: opt.Stdout, Stderr: opt.Stderr,
-	})
+	}
+	st.Conn, err = l.Monitor.Attach(ctx, req)
+	if errdefs.IsNotFound(err) && !r.State.Phase.HasProcess() {
+		// The last run has ended, and who records that has the turn until the
+		// monitor has forgotten it.
+		done, waited := e.Turn(ctx)
+		if waited != nil {
+			return nil, waited
+		}
+		done()
+		st.Conn, err = l.Monitor.Attach(ctx, req)
+	}
 	if err != nil {
 		return nil, err
 	}
