@@ -57,11 +57,15 @@ type Config struct {
 	Init                bool
 	NoNewPrivileges     bool
 	SeccompProfile      string
-	ShutdownTimeout     int
-	LiveRestore         bool
-	DefaultRuntime      string
-	Runtimes            map[string]Runtime
-	Experimental        bool
+	// UsernsRemap is whose subordinate ids the users of containers are; empty
+	// leaves them the host's. UsernsRange has the ids of containers with a mapping
+	// of their own.
+	UsernsRemap, UsernsRange string
+	ShutdownTimeout          int
+	LiveRestore              bool
+	DefaultRuntime           string
+	Runtimes                 map[string]Runtime
+	Experimental             bool
 	// RuntimeBinary is the path of hoy-run; empty is beside the daemon's own binary, then in the path.
 	RuntimeBinary string
 }

@@ -67,6 +67,8 @@ var options = []option{
 	{key: "labels", flag: "label", usage: "KEY=VALUE label of the daemon", at: func(c *Config) any { return &c.Labels }, reload: true},
 	{key: "init", usage: "Run an init in containers that forwards signals and reaps processes", at: func(c *Config) any { return &c.Init }},
 	{key: "no-new-privileges", usage: "Set no-new-privileges for containers by default", at: func(c *Config) any { return &c.NoNewPrivileges }},
+	{key: "userns-remap", usage: "User namespace for containers: default, or USER[:GROUP] with lines in /etc/subuid and /etc/subgid", at: func(c *Config) any { return &c.UsernsRemap }},
+	{key: "userns-range", usage: "Host ids, FIRST:COUNT, of containers with --userns=private (default 1879048192:268369920)", at: func(c *Config) any { return &c.UsernsRange }},
 	{key: "seccomp-profile", usage: "Path of the default seccomp profile, builtin or unconfined", at: func(c *Config) any { return &c.SeccompProfile }},
 	{key: "shutdown-timeout", usage: "Seconds that requests have to end when the daemon stops", at: func(c *Config) any { return &c.ShutdownTimeout }, reload: true},
 	{key: "live-restore", usage: "Containers outlive the daemon; always so here", at: func(c *Config) any { return &c.LiveRestore }},

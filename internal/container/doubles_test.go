@@ -31,6 +31,7 @@ import (
 	"hoy/internal/request"
 	"hoy/internal/runtime"
 	"hoy/internal/runtime/cgroup/tree"
+	"hoy/internal/runtime/userns"
 	"hoy/internal/store"
 )
 
@@ -467,6 +468,7 @@ func (archive) Put(*os.File, string, request.PutArchive, *deps.Owner, io.Reader)
 func (archive) Owner(*os.File, string) (*deps.Owner, error)                            { return &deps.Owner{}, nil }
 func (archive) Export(*os.File, io.Writer) error                                       { return nil }
 func (archive) CopyUp(*os.File, string, string) error                                  { return nil }
+func (a archive) In(*userns.Map) deps.Archive                                          { return a }
 func (archive) MountRoot([]runtime.RootMount, bool) (*os.File, error)                  { return os.Open("/") }
 
 func noLogs(context.Context, log.Config, deps.LogOptions, <-chan struct{}) iter.Seq2[log.Entry, error] {

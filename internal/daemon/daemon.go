@@ -272,7 +272,8 @@ func (d *Daemon) settings() system.Settings {
 		ID: d.id, DataRoot: d.cfg.DataRoot, Debug: d.cfg.Debug, Labels: slices.Clone(d.cfg.Labels),
 		InsecureRegistries: slices.Clone(d.cfg.InsecureRegistries), Mirrors: slices.Clone(d.cfg.Mirrors),
 		LogDriver: d.cfg.LogDriver, SeccompProfile: d.cfg.SeccompProfile, NoNewPrivileges: d.cfg.NoNewPrivileges,
-		Runtime: d.runtime, FirewallTable: d.cfg.FirewallTable, Insecure: d.insecure,
+		Remapped: d.cfg.UsernsRemap != "",
+		Runtime:  d.runtime, FirewallTable: d.cfg.FirewallTable, Insecure: d.insecure,
 	}
 }
 

@@ -5,12 +5,14 @@ import (
 	"os"
 	goruntime "runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/config"
 	"hoy/internal/container/deps"
+	"hoy/internal/container/users"
 )
 
 // maxProfile bounds a seccomp profile's file, in bytes.
@@ -28,6 +30,9 @@ func containerSettings(cfg *config.Config, runtime string) (deps.Settings, error
 	var host unix.Sysinfo_t
 	if err := unix.Sysinfo(&host); err != nil {
 		return set, fmt.Errorf("memory of the host: %w", err)
+	}
+	if err := setUsers(&set, cfg); err != nil {
+		return set, err
 	}
 	set.Memory = int64(host.Totalram) * int64(host.Unit)
 	switch cfg.SeccompProfile {
@@ -47,6 +52,25 @@ func containerSettings(cfg *config.Config, runtime string) (deps.Settings, error
 	}
 	set.SeccompProfile = string(text)
 	return set, nil
+}
+
+// setUsers reads which ids containers have.
+func setUsers(set *deps.Settings, cfg *config.Config) error {
+	ids, err := users.ParseRange(cfg.UsernsRange)
+	if err != nil {
+		return err
+	}
+	if set.Remap, err = users.HostFiles.Remap(cfg.UsernsRemap, ids); err != nil {
+		return err
+	}
+	var others []users.Range
+	if m := set.Remap; m != nil {
+		for _, r := range append(slices.Clone(m.UIDs), m.GIDs...) {
+			others = append(others, users.Range{First: r.HostID, Count: r.Size})
+		}
+	}
+	set.Blocks, err = users.HostFiles.Open(ids, others...)
+	return err
 }
 
 // collectEvery is by how many per cent the heap may grow before it is swept.

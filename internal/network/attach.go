@@ -73,7 +73,7 @@ func (s *Service) Attach(ctx context.Context, r Request) (_ *Attachment, err err
 		a = &Attachment{SandboxID: store.NewID()}
 	case mode.IsNone():
 		e.network = network.NetworkNone
-		ns, err := s.host.Namespace(nil)
+		ns, err := s.host.Namespace(r.NetNS, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -150,7 +150,7 @@ func (s *Service) attachBridge(ctx context.Context, r Request, e *endpoint, back
 	}
 	back.Push("ports", func(context.Context) error { s.ports.Release(e.ports); return nil })
 
-	ns, err := s.host.Namespace(&link.Veth{
+	ns, err := s.host.Namespace(r.NetNS, &link.Veth{
 		Name: e.veth, Bridge: s.bridge.Index, MTU: s.opt.MTU,
 		Address: netip.PrefixFrom(addr, es.IPPrefixLen), Gateway: es.Gateway, MAC: net.HardwareAddr(es.MacAddress),
 		Hairpin: len(e.ports) > 0,

@@ -65,6 +65,8 @@ type Request struct {
 	Dir string
 	// PeerPid is a process in the network namespace to share, in mode "container:".
 	PeerPid int
+	// NetNS, where not nil, is a fresh namespace to use in place of a new one.
+	NetNS *os.File
 }
 
 // Attachment is a container's network as it came to be.

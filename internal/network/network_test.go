@@ -67,7 +67,7 @@ func newNS(t *testing.T) *os.File {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	ns, err := h.Namespace(nil)
+	ns, err := h.Namespace(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -718,7 +718,7 @@ func BenchmarkAttachDetach(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ns, err := h.Namespace(nil)
+	ns, err := h.Namespace(nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

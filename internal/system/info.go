@@ -101,6 +101,9 @@ func securityOptions(set Settings, cgroups string) []string {
 	if cgroups == "2" {
 		opts = append(opts, "name=cgroupns")
 	}
+	if set.Remapped {
+		opts = append(opts, "name=userns")
+	}
 	if set.NoNewPrivileges {
 		opts = append(opts, "name=no-new-privileges")
 	}

@@ -69,6 +69,8 @@ type Settings struct {
 	// SeccompProfile is "" or "builtin", "unconfined", or a path.
 	SeccompProfile  string
 	NoNewPrivileges bool
+	// Remapped: containers have a user namespace unless they ask for the host's.
+	Remapped bool
 	// Runtime is the path of hoy-run.
 	Runtime string
 	// FirewallTable names our nftables table.

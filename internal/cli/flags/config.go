@@ -57,7 +57,7 @@ func (c *Container) check() error {
 		return errors.New("--pid: invalid PID mode")
 	case !container.UTSMode(c.uts).Valid():
 		return errors.New("--uts: invalid UTS mode")
-	case !container.UsernsMode(c.userns).Valid():
+	case !container.UsernsMode(c.userns).Valid() && c.userns != "private" && c.userns != "auto":
 		return errors.New("--userns: invalid USER mode")
 	case !container.CgroupnsMode(c.cgroupns).Valid():
 		return errors.New("--cgroupns: invalid CGROUP mode")

@@ -45,7 +45,7 @@ func (m *Mounts) Set(value string) error {
 }
 
 // flagFields are the fields that may stand without a value, for true.
-var flagFields = map[string]bool{"readonly": true, "ro": true, "volume-nocopy": true, "bind-nonrecursive": true, "bind-create-src": true}
+var flagFields = map[string]bool{"readonly": true, "ro": true, "volume-nocopy": true, "bind-nonrecursive": true, "bind-create-src": true, "idmap": true}
 
 func setMountField(spec *mount.Mount, field string) error {
 	key, value, hasValue := strings.Cut(field, "=")
@@ -87,6 +87,13 @@ func setMountField(spec *mount.Mount, field string) error {
 		return boolean(&spec.ReadOnly)
 	case "consistency":
 		spec.Consistency = mount.Consistency(strings.ToLower(value))
+	case "idmap":
+		// Docker's API has no field for it, and its daemon no use for this one.
+		var on bool
+		if err := boolean(&on); err != nil || !on {
+			return err
+		}
+		spec.Consistency = "idmap"
 	case "bind-nonrecursive":
 		return boolean(&bindOptions(spec).NonRecursive)
 	case "bind-create-src":
@@ -168,6 +175,9 @@ func checkMount(spec *mount.Mount) error {
 		if part.set && spec.Type != part.of {
 			return fmt.Errorf("cannot mix '%s-*' options with mount type '%s'", part.name, spec.Type)
 		}
+	}
+	if spec.Consistency == "idmap" && spec.Type != mount.TypeBind {
+		return fmt.Errorf("cannot mix 'idmap' with mount type '%s'", spec.Type)
 	}
 	if b := spec.BindOptions; b != nil {
 		if b.ReadOnlyNonRecursive && !spec.ReadOnly {

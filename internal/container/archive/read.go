@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/userns"
 )
 
 const (
@@ -28,6 +30,11 @@ const (
 // Get returns what path is and a tar stream of it. The entries' names begin with
 // the path's last element. The root may be closed before the stream.
 func Get(root *os.File, name string) (container.PathStat, io.ReadCloser, error) {
+	return GetMapped(root, name, nil)
+}
+
+// GetMapped is Get of a root that shows its owners through a user namespace.
+func GetMapped(root *os.File, name string, ids *userns.Map) (container.PathStat, io.ReadCloser, error) {
 	if strings.ContainsRune(name, 0) {
 		return container.PathStat{}, nil, errdefs.ErrInvalidArgument.WithMessage("path contains NUL")
 	}
@@ -41,13 +48,16 @@ func Get(root *os.File, name string) (container.PathStat, io.ReadCloser, error) 
 		return container.PathStat{}, nil, classify(t.abs, unix.ENOTDIR)
 	}
 	stat := t.describe(root, st)
-	return stat, stream(f, st, walker{}, t.base()), nil
+	return stat, stream(f, st, walker{ids: ids}, t.base()), nil
 }
 
 // Export writes the whole file system below root, without what is mounted in it.
-func Export(root *os.File, w io.Writer) error {
+func Export(root *os.File, w io.Writer) error { return ExportMapped(root, w, nil) }
+
+// ExportMapped is Export of a root that shows its owners through a user namespace.
+func ExportMapped(root *os.File, w io.Writer, ids *userns.Map) error {
 	out := bufio.NewWriterSize(w, 64<<10)
-	tw := &walker{out: tar.NewWriter(out), oneFS: true, links: map[inode]string{}}
+	tw := &walker{out: tar.NewWriter(out), oneFS: true, ids: ids, links: map[inode]string{}}
 	if err := tw.children(root, "", 0); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
@@ -86,6 +96,8 @@ type walker struct {
 	oneFS bool
 	// exact keeps times to the nanosecond.
 	exact bool
+	// ids, where not nil, is the map that the owners are seen through.
+	ids *userns.Map
 	// links has the first name of each file that has several.
 	links map[inode]string
 	buf   []byte
@@ -169,6 +181,9 @@ func (w *walker) entry(f *os.File, st *unix.Stat_t, name string, depth int) erro
 		Format: tar.FormatPAX, Name: name, Mode: int64(st.Mode & 0o7777),
 		Uid: int(st.Uid), Gid: int(st.Gid), ModTime: time.Unix(st.Mtim.Unix()),
 	}
+	if w.ids != nil {
+		h.Uid, h.Gid = owners(w.ids, st)
+	}
 	if !w.exact {
 		h.ModTime = h.ModTime.Truncate(time.Second)
 	}
@@ -207,7 +222,7 @@ func (w *walker) entry(f *os.File, st *unix.Stat_t, name string, depth int) erro
 		w.links[id] = name
 	}
 	if kind == unix.S_IFREG || kind == unix.S_IFDIR {
-		h.PAXRecords = xattrs(f)
+		h.PAXRecords = xattrs(f, w.ids)
 	}
 	if err := w.out.WriteHeader(h); err != nil {
 		return fmt.Errorf("archive %s: %w", name, err)
@@ -261,7 +276,7 @@ func keptXattr(name string) bool {
 
 // xattrs reads the extended attributes that travel, as PAX records. An attribute
 // that cannot be read is left out.
-func xattrs(f *os.File) map[string]string {
+func xattrs(f *os.File, ids *userns.Map) map[string]string {
 	p := self(f)
 	n, err := unix.Listxattr(p, nil)
 	if err != nil || n == 0 {
@@ -284,7 +299,7 @@ func xattrs(f *os.File) map[string]string {
 		if records == nil {
 			records = map[string]string{}
 		}
-		records[xattrRecord+name] = string(value[:n])
+		records[xattrRecord+name] = string(rootless(name, value[:n], ids))
 	}
 	return records
 }

@@ -16,6 +16,7 @@ import (
 
 	"hoy/internal/request"
 	"hoy/internal/runtime/rootfs"
+	"hoy/internal/runtime/userns"
 )
 
 // maxDirTimes bounds how many directories get their time back once their content
@@ -40,6 +41,10 @@ func Put(root *os.File, name string, opt request.PutArchive, content io.Reader) 
 // PutAs is Put where all that is unpacked belongs to owner, unless that is nil:
 // the container's user, where the request has CopyUIDGID.
 func PutAs(root *os.File, name string, opt request.PutArchive, owner *Owner, content io.Reader) error {
+	return put(root, name, opt, owner, nil, content)
+}
+
+func put(root *os.File, name string, opt request.PutArchive, owner *Owner, ids *userns.Map, content io.Reader) error {
 	if strings.ContainsRune(name, 0) {
 		return errdefs.ErrInvalidArgument.WithMessage("path contains NUL")
 	}
@@ -57,7 +62,7 @@ func PutAs(root *os.File, name string, opt request.PutArchive, owner *Owner, con
 		return err
 	}
 	defer plain.Close()
-	x := &extractor{root: root, dest: t.abs, owner: owner, keepKind: opt.NoOverwriteDirNonDir}
+	x := &extractor{root: root, dest: t.abs, owner: owner, ids: ids, keepKind: opt.NoOverwriteDirNonDir}
 	return x.run(plain)
 }
 
@@ -66,6 +71,8 @@ type extractor struct {
 	root  *os.File
 	dest  string
 	owner *Owner
+	// ids, where not nil, is the map that the owners are seen through.
+	ids *userns.Map
 	// keepKind refuses to put a file in a directory's place and the reverse.
 	keepKind bool
 	// setRoot gives dest itself the attributes of the entry ".".
@@ -153,7 +160,11 @@ func (x *extractor) entry(h *tar.Header, content io.Reader) error {
 		defer f.Close()
 		return x.finish(f, h, name)
 	}
-	parent, err := rootfs.MkdirAllInRoot(x.root, path.Dir(full), 0o755, x.uid(0), x.gid(0))
+	uid, gid, err := x.hostIDs(0, 0)
+	if err != nil {
+		return err
+	}
+	parent, err := rootfs.MkdirAllInRoot(x.root, path.Dir(full), 0o755, uid, gid)
 	if err != nil {
 		return classify(path.Dir(full), err)
 	}
@@ -359,7 +370,11 @@ func (x *extractor) attributes(parent *os.File, base string, h *tar.Header, name
 // finish works on the file that f, an O_PATH descriptor, refers to. Changing the
 // owner takes set-id bits and capabilities away, so it comes first.
 func (x *extractor) finish(f *os.File, h *tar.Header, name string) error {
-	if err := unix.Fchownat(int(f.Fd()), "", x.uid(h.Uid), x.gid(h.Gid), unix.AT_EMPTY_PATH); err != nil {
+	uid, gid, err := x.hostIDs(h.Uid, h.Gid)
+	if err != nil {
+		return err
+	}
+	if err := unix.Fchownat(int(f.Fd()), "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
 		return classify(name, fmt.Errorf("set owner: %w", err))
 	}
 	if h.Typeflag == tar.TypeSymlink {

@@ -39,6 +39,8 @@ type Host struct {
 	Kernel *tree.Support
 	// AppArmor says whether the kernel has it.
 	AppArmor bool
+	// Remapped: containers have a user namespace unless they ask for the host's.
+	Remapped bool
 }
 
 // FillHost returns a copy of asked with defaults filled in. A nil asked is all defaults.

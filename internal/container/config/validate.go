@@ -24,6 +24,7 @@ func Validate(c *container.Config, hc *container.HostConfig, h Host) (warnings [
 		func() error { return checkConfig(c) },
 		func() error { return checkHealth(c.Healthcheck) },
 		func() error { return checkModes(hc) },
+		func() error { return checkUsers(hc, h) },
 		func() error { return checkNetworkConflicts(c, hc) },
 		func() error { return CheckRestart(hc.RestartPolicy, hc.AutoRemove) },
 		func() error { return checkPorts(hc) },
@@ -87,7 +88,7 @@ func checkModes(hc *container.HostConfig) error {
 		return invalid("invalid UTS mode: %s", hc.UTSMode)
 	case !hc.CgroupnsMode.Valid():
 		return invalid("invalid cgroup namespace mode: %s", hc.CgroupnsMode)
-	case !hc.UsernsMode.Valid():
+	case !hc.UsernsMode.Valid() && !OwnUsers(hc):
 		return invalid("invalid userns mode: %s", hc.UsernsMode)
 	case !hc.Cgroup.Valid():
 		return invalid("invalid cgroup mode: %s", hc.Cgroup)
@@ -95,6 +96,37 @@ func checkModes(hc *container.HostConfig) error {
 		return invalid("invalid isolation '%s' on linux", hc.Isolation)
 	case hc.NetworkMode.IsContainer() && hc.NetworkMode.ConnectedContainer() == "":
 		return invalid("invalid container format container:<name|id>")
+	}
+	return nil
+}
+
+// Private and Auto as a user namespace mode give a container ids that no other has.
+const (
+	Private = "private"
+	Auto    = "auto"
+)
+
+// OwnUsers says whether a container is to have host ids of its own.
+func OwnUsers(hc *container.HostConfig) bool {
+	return hc.UsernsMode == Private || hc.UsernsMode == Auto
+}
+
+// HasUsers says whether a container is to have a user namespace other than the host's.
+func HasUsers(hc *container.HostConfig, remapped bool) bool {
+	return OwnUsers(hc) || remapped && !hc.UsernsMode.IsHost()
+}
+
+// checkUsers refuses what a user namespace has no right to.
+func checkUsers(hc *container.HostConfig, h Host) error {
+	switch {
+	case !HasUsers(hc, h.Remapped):
+		return nil
+	case hc.Privileged:
+		return invalid("privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode")
+	case hc.NetworkMode.IsHost():
+		return invalid("cannot share the host's network namespace when user namespaces are enabled")
+	case hc.PidMode.IsHost():
+		return invalid("cannot share the host PID namespace when user namespaces are enabled")
 	}
 	return nil
 }

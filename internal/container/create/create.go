@@ -40,7 +40,7 @@ func (c *Creator) host() config.Host {
 	return config.Host{
 		CPUs: c.CPUs, CgroupV2: c.Cgroups.Version() == "2", CgroupnsMode: c.CgroupnsMode, IpcMode: c.IpcMode,
 		ShmSize: c.DefaultShmSize, LogDriver: c.LogDriver, LogOptions: c.LogOptions, AppArmor: c.AppArmor, Kernel: c.Cgroups.Support(),
-		Runtime: c.Runtimes.Default(),
+		Runtime: c.Runtimes.Default(), Remapped: c.Remap != nil,
 	}
 }
 
@@ -213,6 +213,12 @@ func (c *Creator) build(ctx context.Context, name string, r *record.Record, img 
 	}
 	if _, err := c.Filter(r, sec); err != nil {
 		return err
+	}
+	if config.OwnUsers(r.HostConfig) {
+		if r.FirstID, err = c.Blocks.Take(r.ID); err != nil {
+			return err
+		}
+		back.Push("ids", func(context.Context) error { c.Blocks.Release(r.ID); return nil })
 	}
 	dir := c.Ledger.Dir(r.ID)
 	if err := os.Mkdir(dir, 0o710); err != nil {

@@ -22,11 +22,13 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"hoy/internal/container/runtimes"
+	"hoy/internal/container/users"
 	"hoy/internal/log"
 	"hoy/internal/monitor"
 	"hoy/internal/request"
 	"hoy/internal/runtime"
 	"hoy/internal/runtime/cgroup/tree"
+	"hoy/internal/runtime/userns"
 )
 
 // Image is what a container takes from an image.
@@ -90,6 +92,9 @@ type NetRequest struct {
 	Dir string
 	// PeerPid is the host pid of the container whose network is shared.
 	PeerPid int
+	// NetNS, where not nil, is the namespace to use in place of a new one; it
+	// belongs to the container's user namespace and stays the caller's.
+	NetNS *os.File
 }
 
 // Attachment is a container's place on a network. A nil NetNS is the host's own.
@@ -194,6 +199,9 @@ type Archive interface {
 	Export(root *os.File, w io.Writer) error
 	// CopyUp fills the empty directory dstDir with what srcPath holds.
 	CopyUp(root *os.File, srcPath, dstDir string) error
+	// In is the same for a root whose owners are seen through a user namespace:
+	// what it reads and writes has the ids of that.
+	In(m *userns.Map) Archive
 	// MountRoot gives a detached mount's root directory; closing it frees the mount.
 	MountRoot(mounts []runtime.RootMount, readOnly bool) (*os.File, error)
 }
@@ -248,6 +256,10 @@ type Settings struct {
 	SeccompProfile string
 	// NoNewPrivileges is the default.
 	NoNewPrivileges bool
+	// Remap, where not nil, is the user namespace of containers that ask for none.
+	Remap *userns.Map
+	// Blocks are the ids of containers with a mapping of their own.
+	Blocks *users.Pool
 	// DNS defaults.
 	DNS                   []netip.Addr
 	DNSSearch, DNSOptions []string

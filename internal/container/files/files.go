@@ -21,6 +21,7 @@ import (
 	"hoy/internal/container/index"
 	"hoy/internal/container/record"
 	"hoy/internal/request"
+	"hoy/internal/runtime/userns"
 )
 
 // Files is the part of a container's life that concerns its files.
@@ -58,7 +59,11 @@ func (f *Files) Export(ctx context.Context, ref string, w io.Writer) error {
 		return err
 	}
 	defer root.Close()
-	if err := f.Archive.Export(root, w); err != nil {
+	files, err := f.archive(r)
+	if err != nil {
+		return err
+	}
+	if err := files.Export(root, w); err != nil {
 		return fmt.Errorf("export of container %s: %w", r.ID, err)
 	}
 	f.Event(r, events.ActionExport, nil)
@@ -81,6 +86,19 @@ func (f *Files) root(ctx context.Context, e *index.Entry) (*os.File, error) {
 		return f.root(ctx, e)
 	}
 	return root, err
+}
+
+// archive reads and writes files of a running container with the ids that they
+// have inside. What does not run is seen as it is on disk: with the same ids.
+func (f *Files) archive(r *record.Record) (deps.Archive, error) {
+	if !r.State.Phase.HasProcess() {
+		return f.Archive, nil
+	}
+	ns, m, err := userns.Of(r.State.Pid)
+	if err != nil || ns == nil {
+		return f.Archive, err
+	}
+	return f.Archive.In(&m), ns.Close()
 }
 
 func (f *Files) detached(ctx context.Context, r *record.Record, readOnly bool) (*os.File, error) {
@@ -225,7 +243,12 @@ func (f *Files) GetArchive(ctx context.Context, ref, p string) (container.PathSt
 	if err != nil {
 		return container.PathStat{}, nil, err
 	}
-	st, content, err := f.Archive.Get(pl.root, pl.path)
+	files, err := f.archive(e.Record())
+	if err != nil {
+		pl.root.Close()
+		return container.PathStat{}, nil, err
+	}
+	st, content, err := files.Get(pl.root, pl.path)
 	if err != nil {
 		pl.root.Close()
 		return st, nil, absent(err, ref, p)
@@ -257,7 +280,11 @@ func (f *Files) PutArchive(ctx context.Context, ref, p string, opt request.PutAr
 	if err != nil {
 		return err
 	}
-	if err := f.Archive.Put(pl.root, pl.path, opt, owner, content); err != nil {
+	files, err := f.archive(e.Record())
+	if err != nil {
+		return err
+	}
+	if err := files.Put(pl.root, pl.path, opt, owner, content); err != nil {
 		return absent(err, ref, p)
 	}
 	f.Event(e.Record(), events.ActionExtractToDir, nil)

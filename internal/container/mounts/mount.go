@@ -65,6 +65,10 @@ func parseMount(m mount.Mount) (Wish, error) {
 	return w, nil
 }
 
+// IDMap as a mount's consistency, which means nothing on Linux, maps the owners
+// of its files into the container's user namespace.
+const IDMap = "idmap"
+
 func (w *Wish) bind(m mount.Mount) error {
 	if m.Source == "" {
 		return invalid("field Source must not be empty")
@@ -73,6 +77,7 @@ func (w *Wish) bind(m mount.Mount) error {
 		return invalid("invalid mount path: '%s' mount path must be absolute", m.Source)
 	}
 	w.Source, w.Propagation = path.Clean(m.Source), mount.PropagationRPrivate
+	w.IDMap = m.Consistency == IDMap
 	o := m.BindOptions
 	if o == nil {
 		return nil

@@ -189,6 +189,8 @@ func (w *Wish) modes(mode, spec string) error {
 			group = "access"
 		case "z", "Z":
 			group = "label" // there is no SELinux to label for
+		case "idmap":
+			group, w.IDMap = "ids", true
 		case "nocopy":
 			group, w.CopyUp = "copy", false
 			if w.Type == mount.TypeBind {

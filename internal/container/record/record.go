@@ -41,6 +41,9 @@ type Record struct {
 	// RemoveVolumes says, of one that is being removed, that its anonymous volumes go too.
 	RemoveVolumes bool `json:"removeVolumes,omitempty"`
 	Net           Net  `json:"net"`
+	// FirstID, where not 0, is the first of the host ids that are this container's
+	// alone, in its own user namespace.
+	FirstID uint32 `json:"firstID,omitempty"`
 	// RestartCount counts starts by the restart policy since the last by hand.
 	RestartCount int `json:"restartCount,omitempty"`
 }
@@ -68,6 +71,8 @@ type Mount struct {
 	NonRecursive           bool `json:"nonRecursive,omitempty"`
 	ReadOnlyNonRecursive   bool `json:"readOnlyNonRecursive,omitempty"`
 	ReadOnlyForceRecursive bool `json:"readOnlyForceRecursive,omitempty"`
+	// IDMap: files belong to whom they belong to on the host, by number.
+	IDMap bool `json:"idMap,omitempty"`
 	// TmpfsOptions in the form of mount(8).
 	TmpfsOptions []string `json:"tmpfsOptions,omitempty"`
 	// Spec is set for mounts asked for in the API's mount form.

@@ -130,6 +130,7 @@ func (x *Remover) release(ctx context.Context, r *record.Record, volumes bool) e
 		return err
 	}
 	start.ReleaseShm(x.Ledger.Dir(r.ID))
+	x.Blocks.Release(r.ID)
 	// Streams that were made for an attachment before a start that never came.
 	if err := x.Monitor.Forget(ctx, monitor.ProcessID{Container: r.ID}); err != nil && !errdefs.IsNotFound(err) {
 		x.Log.Warn("monitor keeps streams of a removed container", "container", r.ID, "error", err)

@@ -68,6 +68,11 @@ func (x *Restorer) Restore(ctx context.Context) (Report, error) {
 	}
 	var removing []*record.Record
 	for _, r := range records {
+		if r.FirstID != 0 {
+			if err := x.Blocks.Hold(r.ID, r.FirstID); err != nil {
+				x.Log.Error("two containers have the same ids", "container", r.ID, "error", err)
+			}
+		}
 		if r.State.Phase == record.Removing {
 			removing = append(removing, r)
 			continue

@@ -40,8 +40,12 @@ type Input struct {
 	UserNS *UserNS
 }
 
-// UserNS is the id mapping of a user namespace.
-type UserNS struct{ UIDs, GIDs []specs.LinuxIDMapping }
+// UserNS is a user namespace with its mapping.
+type UserNS struct {
+	UIDs, GIDs []specs.LinuxIDMapping
+	// Path leads to the namespace.
+	Path string
+}
 
 // Build writes the specification. The root file system and the seccomp program
 // travel beside it.
@@ -160,7 +164,7 @@ func namespaces(in Input) []specs.LinuxNamespace {
 		ns = append(ns, n)
 	}
 	if in.UserNS != nil {
-		join(specs.UserNamespace, "user", 0)
+		ns = append(ns, specs.LinuxNamespace{Type: specs.UserNamespace, Path: in.UserNS.Path})
 	}
 	if in.NetNS {
 		join(specs.NetworkNamespace, "net", 0)
@@ -248,6 +252,10 @@ func kernelMounts(in Input) []specs.Mount {
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: cg},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 	}
+	if in.UserNS != nil && hc.IpcMode.IsHost() {
+		// Its message queues belong to the host's root.
+		all = slices.DeleteFunc(all, func(m specs.Mount) bool { return m.Type == "mqueue" })
+	}
 	switch {
 	case hc.IpcMode.IsNone():
 	case in.Shm != "":
@@ -267,7 +275,7 @@ func userMounts(in Input) []specs.Mount {
 			out = append(out, specs.Mount{Destination: m.Destination, Type: "tmpfs", Source: "tmpfs", Options: m.TmpfsOptions})
 			continue
 		}
-		out = append(out, specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: bindOptions(m)})
+		out = append(out, specs.Mount{Destination: m.Destination, Type: "bind", Source: m.Source, Options: bindOptions(in, m)})
 	}
 	if in.Files == "" {
 		return out
@@ -278,6 +286,9 @@ func userMounts(in Input) []specs.Mount {
 			continue
 		}
 		opts := []string{"rbind", "rprivate"}
+		if in.UserNS != nil {
+			opts = append(opts, "idmap")
+		}
 		if in.Record.HostConfig.ReadonlyRootfs {
 			opts = append(opts, "ro")
 		}
@@ -286,12 +297,17 @@ func userMounts(in Input) []specs.Mount {
 	return out
 }
 
-func bindOptions(m record.Mount) []string {
+// bindOptions: a volume has the container's own ids on disk, so that it is of
+// use with and without a user namespace; a host's directory only where asked for.
+func bindOptions(in Input, m record.Mount) []string {
 	opts := []string{"rbind"}
 	if m.NonRecursive {
 		opts[0] = "bind"
 	}
 	opts = append(opts, cmp.Or(string(m.Propagation), "rprivate"))
+	if in.UserNS != nil && (m.Type == "volume" || m.IDMap) {
+		opts = append(opts, "idmap")
+	}
 	switch {
 	case m.RW:
 	case m.NonRecursive, m.ReadOnlyNonRecursive:

@@ -19,6 +19,7 @@ import (
 	"hoy/internal/container/spec"
 	"hoy/internal/monitor"
 	"hoy/internal/runtime"
+	"hoy/internal/runtime/userns"
 )
 
 // prepared is what the first stage finds.
@@ -30,6 +31,8 @@ type prepared struct {
 	// held are directories that the specification names through /proc/PID/fd.
 	held []*os.File
 	shm  string
+	// users is nil where the container's users are the host's.
+	users *spec.UserNS
 }
 
 // peers are the host pids of the containers whose namespaces are joined, 0 for none.
@@ -102,13 +105,16 @@ func (a *attempt) prepare(ctx context.Context, p peers) error {
 	if err != nil {
 		return err
 	}
+	if err := a.users(p); err != nil {
+		return err
+	}
 	if err := a.shm(); err != nil {
 		return err
 	}
 	in := spec.Input{
 		Record: r, Security: sec, Devices: dev, Ulimits: a.s.Ulimits,
 		Files: a.files(), Shm: a.prep.shm,
-		NetNS: !hc.NetworkMode.IsHost(), PidOf: p.pid, IpcOf: p.ipc,
+		NetNS: !hc.NetworkMode.IsHost(), PidOf: p.pid, IpcOf: p.ipc, UserNS: a.prep.users,
 	}
 	if a.prep.spec, err = spec.Build(in); err != nil {
 		return err
@@ -206,6 +212,11 @@ func (a *attempt) shm() error {
 		}
 		ReleaseShm(a.s.Ledger.Dir(a.r.ID))
 		opts := fmt.Sprintf("mode=1777,size=%d", a.r.HostConfig.ShmSize)
+		if u := a.prep.users; u != nil {
+			uid, _ := userns.ToHost(u.UIDs, 0)
+			gid, _ := userns.ToHost(u.GIDs, 0)
+			opts += fmt.Sprintf(",uid=%d,gid=%d", uid, gid)
+		}
 		if err := unix.Mount("shm", dir, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
 			return fmt.Errorf("shared memory: mount tmpfs: %w", err)
 		}
@@ -231,6 +242,9 @@ func (a *attempt) close() {
 	for _, f := range a.prep.held {
 		f.Close()
 	}
+	if a.spaces != nil {
+		a.spaces.Close()
+	}
 	if a.net != nil && a.net.NetNS != nil {
 		a.net.NetNS.Close()
 	}
@@ -239,7 +253,7 @@ func (a *attempt) close() {
 func (a *attempt) run(ctx context.Context, _ peers) error {
 	c, hc := a.r.Config, a.r.HostConfig
 	l := &runtime.Launch{
-		ID: a.r.ID, Spec: a.prep.spec, Rootfs: a.prep.rootfs, User: c.User, Groups: hc.GroupAdd,
+		ID: a.r.ID, Spec: a.prep.spec, Rootfs: a.prep.rootfs, MapRoot: a.prep.users != nil, User: c.User, Groups: hc.GroupAdd,
 		Seccomp: a.prep.seccomp, CgroupProcs: a.group.Procs(), NetNS: a.net.NetNS,
 	}
 	if init := hc.Init; init != nil && *init || init == nil && a.s.Init {

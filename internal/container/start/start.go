@@ -16,6 +16,7 @@ import (
 	"hoy/internal/container/index"
 	"hoy/internal/container/record"
 	"hoy/internal/monitor"
+	"hoy/internal/runtime/userns"
 )
 
 // Starter starts containers.
@@ -118,6 +119,8 @@ type attempt struct {
 	group   deps.Group
 	net     *deps.Attachment
 	started monitor.Started
+	// spaces are the namespaces made for it; nil without a user namespace.
+	spaces *userns.Spaces
 }
 
 // plan lays out the steps; it looks at the world but does not change it.
@@ -141,7 +144,11 @@ func (a *attempt) plan(ctx context.Context) (Plan, error) {
 	}, {
 		Stage: 2, Name: "network", Detail: "attach to " + string(hc.NetworkMode),
 		Do: func(ctx context.Context) (err error) {
-			a.net, err = a.s.Networks.Attach(ctx, a.s.NetRequest(a.r, peers.net))
+			req := a.s.NetRequest(a.r, peers.net)
+			if a.spaces != nil {
+				req.NetNS = a.spaces.Net
+			}
+			a.net, err = a.s.Networks.Attach(ctx, req)
 			return err
 		},
 		UndoName: "detach", Undo: func(ctx context.Context) error { return a.s.Networks.Detach(ctx, id) },

@@ -17,6 +17,7 @@ import (
 	"hoy/internal/runtime"
 	"hoy/internal/runtime/identity"
 	"hoy/internal/runtime/rootfs"
+	"hoy/internal/runtime/userns"
 )
 
 // Networks gives the network room.
@@ -49,7 +50,7 @@ func netRequest(r deps.NetRequest) network.Request {
 		ContainerID: r.ContainerID, Name: r.Name, Hostname: r.Hostname, Domainname: r.Domainname,
 		Mode: r.Mode, Endpoint: r.Endpoint, Ports: r.Ports, PublishAll: r.PublishAll, Exposed: r.Exposed,
 		DNS: r.DNS, DNSSearch: r.DNSSearch, DNSOptions: r.DNSOptions, ExtraHosts: r.ExtraHosts,
-		Dir: r.Dir, PeerPid: r.PeerPid,
+		Dir: r.Dir, PeerPid: r.PeerPid, NetNS: r.NetNS,
 	}
 }
 
@@ -61,25 +62,29 @@ func Logs(ctx context.Context, cfg log.Config, opt deps.LogOptions, ended <-chan
 // Archive gives the functions on container files.
 func Archive() deps.Archive { return archives{} }
 
-type archives struct{}
+type archives struct{ ids *userns.Map }
+
+func (archives) In(m *userns.Map) deps.Archive { return archives{m} }
 
 func (archives) Stat(root *os.File, path string) (container.PathStat, error) {
 	return archive.Stat(root, path)
 }
 
-func (archives) Get(root *os.File, path string) (container.PathStat, io.ReadCloser, error) {
-	return archive.Get(root, path)
+func (a archives) Get(root *os.File, path string) (container.PathStat, io.ReadCloser, error) {
+	return archive.GetMapped(root, path, a.ids)
 }
 
-func (archives) Put(root *os.File, path string, opt request.PutArchive, owner *deps.Owner, content io.Reader) error {
+func (a archives) Put(root *os.File, path string, opt request.PutArchive, owner *deps.Owner, content io.Reader) error {
 	var o *archive.Owner
 	if owner != nil {
 		o = &archive.Owner{UID: owner.UID, GID: owner.GID}
 	}
-	return archive.PutAs(root, path, opt, o, content)
+	return archive.PutMapped(root, path, opt, o, a.ids, content)
 }
 
-func (archives) Export(root *os.File, w io.Writer) error { return archive.Export(root, w) }
+func (a archives) Export(root *os.File, w io.Writer) error {
+	return archive.ExportMapped(root, w, a.ids)
+}
 
 func (archives) CopyUp(root *os.File, srcPath, dstDir string) error {
 	return archive.CopyUp(root, srcPath, dstDir)

@@ -148,8 +148,9 @@ var namespaceDefaults = []Sysctl{
 
 // Namespace makes a network namespace with its loopback up and, where v is not
 // nil, eth0 wired to a bridge. It lives as long as the file is open or a process
-// is in it; with it dies the pair of links.
-func (h *Host) Namespace(v *Veth) (*os.File, error) {
+// is in it; with it dies the pair of links. A namespace that is given, with
+// nothing in it, is used in place of a new one.
+func (h *Host) Namespace(given *os.File, v *Veth) (*os.File, error) {
 	type result struct {
 		ns  *os.File
 		err error
@@ -165,7 +166,7 @@ func (h *Host) Namespace(v *Veth) (*os.File, error) {
 			return
 		}
 		defer home.Close()
-		ns, err := h.build(v)
+		ns, err := h.build(given, v)
 		done <- result{ns, err}
 		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
 			runtime.UnlockOSThread()
@@ -186,9 +187,14 @@ func (h *Host) Namespace(v *Veth) (*os.File, error) {
 }
 
 // build runs on a locked thread and leaves it in the new namespace.
-func (h *Host) build(v *Veth) (ns *os.File, err error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, os.NewSyscallError("unshare", err)
+func (h *Host) build(given *os.File, v *Veth) (ns *os.File, err error) {
+	if given == nil {
+		err = os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWNET))
+	} else {
+		err = os.NewSyscallError("setns", unix.Setns(int(given.Fd()), unix.CLONE_NEWNET))
+	}
+	if err != nil {
+		return nil, err
 	}
 	if ns, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ func BenchmarkNamespace(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer outer.Close()
-	ns, err := outer.Namespace(nil)
+	ns, err := outer.Namespace(nil, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func BenchmarkNamespace(b *testing.B) {
 						c.Name = fmt.Sprintf("%c%d-%x", sub[len(sub)-2], b.N, i)
 						w = &c
 					}
-					f, err := h.Namespace(w)
+					f, err := h.Namespace(nil, w)
 					if err != nil {
 						b.Fatal(err)
 					}
