@@ -35,7 +35,7 @@ func StartExec(e *Exec) (*Process, error) {
 			Root: int(t.root.Fd()), Seccomp: e.Seccomp, Stdio: stdio(e.Stdio),
 			KeepFDs: e.KeepFDs, NoKeyring: e.NoKeyring,
 		},
-		PidFD: int(t.pidfd.Fd()), Join: t.join, Birth: become.BirthPasses(e.Seccomp, e.Process.Terminal),
+		PidFD: int(t.pidfd.Fd()), Join: t.join, Birth: bornLast(e),
 		Chroot: t.joins.kinds&unix.CLONE_NEWNS == 0, Map: t.ids,
 	}
 	if in.Birth {
@@ -60,6 +60,11 @@ func StartExec(e *Exec) (*Process, error) {
 	defer res.Program.Close()
 	res.Born = in.Birth
 	return launch(res, &t.joins, nil)
+}
+
+// bornLast: a scheduling policy would be lost, or forbid the copy.
+func bornLast(e *Exec) bool {
+	return e.Process.Scheduler == nil && become.BirthPasses(e.Seccomp, e.Process.Terminal)
 }
 
 // target is the container's first process, held so that its number cannot

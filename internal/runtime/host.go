@@ -20,7 +20,7 @@ func power(in *compile.Input) error {
 	if err != nil {
 		return fail("read own capabilities", err)
 	}
-	in.Own = own
+	in.Own, in.LSM = own, lsm()
 	in.CanRaise = own.Permitted&(1<<unix.CAP_SYS_RESOURCE) != 0
 	in.Limits = func(resource int) uint64 {
 		var lim unix.Rlimit
@@ -31,6 +31,14 @@ func power(in *compile.Input) error {
 	}
 	return nil
 }
+
+// lsm asks the kernel which security modules it runs.
+var lsm = sync.OnceValue(func() become.LSM {
+	enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	var fs unix.Statfs_t
+	err := unix.Statfs("/sys/fs/selinux", &fs)
+	return become.LSM{AppArmor: len(enabled) > 0 && enabled[0] == 'Y', SELinux: err == nil && fs.Type == unix.SELINUX_MAGIC}
+})
 
 // ownCapabilities are read once: a process of ours never changes them.
 var ownCapabilities = sync.OnceValues(func() (become.Capabilities, error) {

@@ -83,9 +83,19 @@ func TestPlan(t *testing.T) {
 
 func TestPlanRefusals(t *testing.T) {
 	for what, change := range map[string]func(*specs.Spec){
-		"not an absolute path":   func(s *specs.Spec) { s.Process.Cwd = "work" },
-		"mount namespace":        func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[:1] },
-		"unknown capability":     func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"CAP_FLY"} },
+		"not an absolute path": func(s *specs.Spec) { s.Process.Cwd = "work" },
+		"mount namespace":      func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[:1] },
+		"scheduling policy":    func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_X"} },
+		"scheduling flag": func(s *specs.Spec) {
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedOther, Flags: []specs.LinuxSchedulerFlag{"X"}}
+		},
+		"unknown I/O priority": func(s *specs.Spec) {
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
+		},
+		"unknown personality":    func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "SVR4"} },
+		"AppArmor is not":        func(s *specs.Spec) { s.Process.ApparmorProfile = "x" },
+		"SELinux is not":         func(s *specs.Spec) { s.Process.SelinuxLabel = "x" },
+		"mounts are to have":     func(s *specs.Spec) { s.Linux.MountLabel = "x" },
 		"unknown resource limit": func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} },
 		"above hard limit":       func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 2, Hard: 1}} },
 		"not in a separate":      func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.panic": "1"} },

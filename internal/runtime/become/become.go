@@ -35,14 +35,32 @@ type Becoming struct {
 	// nothing but the command to become comes into the container. Terminal says
 	// that the copy's standard input is to be its controlling terminal.
 	Birth, Terminal bool
+	Personality     *specs.LinuxPersonality
+	// LSM says what the kernel has. Proc holds the host's procfs where a label asks for it.
+	LSM  LSM
+	Proc program.Reg
 	// Warn takes what could not be had.
 	Warn func(format string, args ...any)
 
 	path program.Reg
 }
 
+// LSM are the security modules that the kernel runs.
+type LSM struct{ AppArmor, SELinux bool }
+
+// NeedsProc says whether a process asks for a label.
+func NeedsProc(p *specs.Process) bool {
+	return p.SelinuxLabel != "" || p.ApparmorProfile != "" && p.ApparmorProfile != "unconfined"
+}
+
 // Compile adds the steps.
 func (b *Becoming) Compile() error {
+	if err := b.attributes(); err != nil {
+		return err
+	}
+	if err := b.confine(); err != nil {
+		return err
+	}
 	if err := b.drop(); err != nil {
 		return err
 	}

@@ -28,14 +28,12 @@ var capNumbers = func() map[string]uint {
 }()
 
 // capSet is the set of names as bits, without what cannot be given.
-func (b *Becoming) capSet(names []string, own uint64, missing *[]string) (uint64, error) {
+func capSet(names []string, own uint64, missing *[]string) uint64 {
 	var set uint64
 	for _, name := range names {
 		n, ok := capNumbers[name]
-		if !ok {
-			return 0, fmt.Errorf("unknown capability %q", name)
-		}
-		if own&(1<<n) == 0 {
+		// A name that nobody knows yet is one that cannot be given, as in runc.
+		if !ok || own&(1<<n) == 0 {
 			if !slices.Contains(*missing, name) {
 				*missing = append(*missing, name)
 			}
@@ -43,7 +41,7 @@ func (b *Becoming) capSet(names []string, own uint64, missing *[]string) (uint64
 		}
 		set |= 1 << n
 	}
-	return set, nil
+	return set
 }
 
 type capHeader struct {
@@ -55,7 +53,7 @@ type capData struct{ effective, permitted, inheritable uint32 }
 
 type capSets struct{ effective, permitted, inheritable, bounding, ambient uint64 }
 
-func (b *Becoming) capSets() (capSets, error) {
+func (b *Becoming) capSets() capSets {
 	var s capSets
 	c := b.Process.Capabilities
 	if c == nil {
@@ -76,11 +74,7 @@ func (b *Becoming) capSets() (capSets, error) {
 		{&s.effective, c.Effective, own.Permitted}, {&s.inheritable, c.Inheritable, own.Permitted & own.Bounding},
 		{&s.ambient, c.Ambient, own.Permitted & own.Bounding},
 	} {
-		bits, err := b.capSet(set.names, set.own, &missing)
-		if err != nil {
-			return s, err
-		}
-		*set.to = bits
+		*set.to = capSet(set.names, set.own, &missing)
 	}
 	// The kernel's own rules, so that a set it would refuse becomes the nearest it takes.
 	s.effective &= s.permitted
@@ -88,7 +82,7 @@ func (b *Becoming) capSets() (capSets, error) {
 	if len(missing) > 0 {
 		b.Warn("this machine cannot give %s: the container runs without", strings.Join(missing, ", "))
 	}
-	return s, nil
+	return s
 }
 
 // capset adds the call that takes the three sets of a thread.
@@ -108,10 +102,7 @@ const working = 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SYS_RESOURCE
 
 // drop gives up what the process may not have, all but what the last steps need.
 func (b *Becoming) drop() error {
-	sets, err := b.capSets()
-	if err != nil {
-		return err
-	}
+	sets := b.capSets()
 	b.Step("drop privileges", "")
 	for n := range uint(len(capNumbers)) {
 		if sets.bounding&(1<<n) == 0 {

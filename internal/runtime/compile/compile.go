@@ -49,6 +49,8 @@ type Input struct {
 	// whether it may go above them.
 	Limits   func(resource int) uint64
 	CanRaise bool
+	// LSM are the security modules of the kernel.
+	LSM become.LSM
 	// Own are the capabilities that the calling process can give.
 	Own become.Capabilities
 	// KeepFDs is how many descriptors from 3 up the command inherits.
@@ -166,14 +168,12 @@ func (b *builder) check() error {
 		return fmt.Errorf("no command specified")
 	case !b.in.Pause && b.spec.Hooks != nil && hooks(b.spec.Hooks) > 0:
 		return fmt.Errorf("OCI hooks are not supported by the built-in runtime; choose another with --runtime")
-	case b.proc.SelinuxLabel != "" || b.lin.MountLabel != "":
-		return fmt.Errorf("SELinux labels are not supported by the built-in runtime; choose another with --runtime")
-	case b.proc.ApparmorProfile != "" && b.proc.ApparmorProfile != "unconfined":
-		return fmt.Errorf("AppArmor profiles are not supported by the built-in runtime; choose another with --runtime")
+	case b.lin.MountLabel != "" && !b.in.LSM.SELinux:
+		return fmt.Errorf("SELinux is not enabled on this machine, and mounts are to have the label %q", b.lin.MountLabel)
 	case b.lin.IntelRdt != nil:
 		return fmt.Errorf("the cache allocation of Intel RDT is not supported by the built-in runtime; choose another with --runtime")
 	}
-	for _, list := range [][]string{b.proc.Args, b.proc.Env, {b.proc.Cwd, b.spec.Hostname, b.spec.Domainname}} {
+	for _, list := range [][]string{b.proc.Args, b.proc.Env, {b.proc.Cwd, b.spec.Hostname, b.spec.Domainname, b.proc.ApparmorProfile, b.proc.SelinuxLabel, b.lin.MountLabel}} {
 		for _, s := range list {
 			if strings.ContainsRune(s, 0) {
 				return fmt.Errorf("%q holds a NUL byte", s)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/mountop"
@@ -58,7 +59,17 @@ func Exec(in ExecInput, text bool) (*Result, error) {
 func (b *builder) join(in ExecInput) error {
 	ready := prepareBegin(b)
 	b.Fork()
+	cpus := b.proc.ExecCPUAffinity
+	if cpus == nil {
+		cpus = new(specs.CPUAffinity)
+	}
+	if err := b.affinity("initial", cpus.Initial); err != nil {
+		return err
+	}
 	begin(b, ready)
+	if err := b.affinity("final", cpus.Final); err != nil {
+		return err
+	}
 	b.Step("join namespaces", "")
 	if in.First != 0 {
 		setns(b, b.Given("pidfd", uintptr(in.PidFD)), in.First)

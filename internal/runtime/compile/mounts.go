@@ -141,6 +141,9 @@ func (b *builder) newFS(m *mount, typ string) error {
 	if b.userns {
 		fs.HostID = b.hostID
 	}
+	if label := b.lin.MountLabel; label != "" {
+		fs.Options.Data = append(fs.Options.Data[:len(fs.Options.Data):len(fs.Options.Data)], "context="+label)
+	}
 	if err := b.Make(fs); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/namespace"
 	"hoy/internal/runtime/program"
@@ -121,7 +122,7 @@ type beginning struct {
 
 func prepareBegin(b *builder) beginning {
 	ready := beginning{tasks: openTasks(b)}
-	if b.proc.OOMScoreAdj != nil || b.ns.Makes(unix.CLONE_NEWTIME) || len(b.lin.Sysctl) > 0 {
+	if b.proc.OOMScoreAdj != nil || b.ns.Makes(unix.CLONE_NEWTIME) || len(b.lin.Sysctl) > 0 || become.NeedsProc(b.proc) {
 		b.Step("open /proc", "")
 		ready.proc = b.FD("proc")
 		b.Call(unix.SYS_OPENAT, program.CWD(), program.Str("/proc"),

@@ -58,9 +58,24 @@ func (b *builder) become() error {
 		Program: b.Program, Process: b.proc, Args: b.args(), User: b.in.User, Seccomp: b.in.Seccomp,
 		Own: b.in.Own, UserNS: b.userns, Limits: b.in.Limits, CanRaise: b.in.CanRaise, Warn: b.warn,
 		KeepFDs: b.in.KeepFDs, Birth: b.birth, Terminal: b.proc.Terminal,
+		Personality: b.lin.Personality, LSM: b.in.LSM, Proc: b.hostProc,
 	}
 	if b.in.Start > 0 {
 		last.Hold = func() { hold(b) }
 	}
 	return last.Compile()
+}
+
+// affinity binds a further process to CPUs.
+func (b *builder) affinity(when, list string) error {
+	if list == "" {
+		return nil
+	}
+	mask, err := become.CPUs(list)
+	if err != nil {
+		return err
+	}
+	b.Step("set "+when+" CPU affinity to", list)
+	b.Call(unix.SYS_SCHED_SETAFFINITY, program.Num(0), program.Num(len(mask)*8), program.Mem(&mask[0], list))
+	return nil
 }
