@@ -29,6 +29,8 @@ type app struct {
 	store    *state.Store
 	out, err io.Writer
 	in       io.Reader
+	// seals: this process is the program's own, which may execute itself anew.
+	seals bool
 	failpoint
 }
 
@@ -43,33 +45,37 @@ type verb struct {
 	failCode int
 	// quiet verbs put no "NAME failed" before an error.
 	quiet bool
+	// forks: a process of a container begins as a copy of this one.
+	forks bool
 	new   func(a *app, f *flag.FlagSet) func(args []string) (int, error)
 }
 
 // Verbs are the names that make a command line one of this package's.
 func verbs() []verb {
 	return []verb{
-		{"create", "CONTAINER", "create a container", 1, 1, 0, false, newCreate},
-		{"delete", "CONTAINER", "delete any resources held by a container", 1, 1, 0, true, newDelete},
-		{"events", "CONTAINER", "display statistics and out-of-memory notifications", 1, 1, 0, true, newEvents},
-		{"exec", "CONTAINER COMMAND [ARG...] | --process FILE CONTAINER", "execute a new process inside a container", 1, -1, 255, false, newExec},
-		{"features", "", "show what the runtime can do, as JSON", 0, 0, 0, true, newFeatures},
-		{"kill", "CONTAINER [SIGNAL]", "send a signal to the container's first process (default: SIGTERM)", 1, 2, 0, true, newKill},
-		{"list", "", "list the containers of the root directory", 0, 0, 0, true, newList},
-		{"pause", "CONTAINER", "suspend all processes of a container", 1, 1, 0, true, newPause},
-		{"ps", "CONTAINER [PS-OPTION...]", "show the processes of a container", 1, -1, 0, true, newPs},
-		{"resume", "CONTAINER", "resume all processes that were paused", 1, 1, 0, true, newResume},
-		{"run", "CONTAINER", "create and start a container", 1, 1, 0, false, newRun},
-		{"spec", "", "write a specification to begin with", 0, 0, 0, true, newSpec},
-		{"start", "CONTAINER", "start the process of a created container", 1, 1, 0, true, newStart},
-		{"state", "CONTAINER", "show the state of a container as JSON", 1, 1, 0, true, newState},
-		{"update", "CONTAINER", "change a container's limits", 1, 1, 0, true, newUpdate},
+		{"create", "CONTAINER", "create a container", 1, 1, 0, false, true, newCreate},
+		{"delete", "CONTAINER", "delete any resources held by a container", 1, 1, 0, true, false, newDelete},
+		{"events", "CONTAINER", "display statistics and out-of-memory notifications", 1, 1, 0, true, false, newEvents},
+		{"exec", "CONTAINER COMMAND [ARG...] | --process FILE CONTAINER", "execute a new process inside a container", 1, -1, 255, false, true, newExec},
+		{"features", "", "show what the runtime can do, as JSON", 0, 0, 0, true, false, newFeatures},
+		{"kill", "CONTAINER [SIGNAL]", "send a signal to the container's first process (default: SIGTERM)", 1, 2, 0, true, false, newKill},
+		{"list", "", "list the containers of the root directory", 0, 0, 0, true, false, newList},
+		{"pause", "CONTAINER", "suspend all processes of a container", 1, 1, 0, true, false, newPause},
+		{"ps", "CONTAINER [PS-OPTION...]", "show the processes of a container", 1, -1, 0, true, false, newPs},
+		{"resume", "CONTAINER", "resume all processes that were paused", 1, 1, 0, true, false, newResume},
+		{"run", "CONTAINER", "create and start a container", 1, 1, 0, false, true, newRun},
+		{"spec", "", "write a specification to begin with", 0, 0, 0, true, false, newSpec},
+		{"start", "CONTAINER", "start the process of a created container", 1, 1, 0, true, false, newStart},
+		{"state", "CONTAINER", "show the state of a container as JSON", 1, 1, 0, true, false, newState},
+		{"update", "CONTAINER", "change a container's limits", 1, 1, 0, true, false, newUpdate},
 	}
 }
 
 // Main runs a command line without the program's name and gives the exit code.
 func Main(args []string) int {
-	return newApp(os.Stdin, os.Stdout, os.Stderr).main(args)
+	a := newApp(os.Stdin, os.Stdout, os.Stderr)
+	a.seals = true
+	return a.main(args)
 }
 
 func newApp(in io.Reader, out, err io.Writer) *app {
@@ -109,6 +115,11 @@ func (a *app) main(args []string) int {
 	}
 	for _, v := range verbs() {
 		if v.name == f.Arg(0) {
+			if v.forks && a.seals {
+				if err := seal(); err != nil {
+					a.log.debug("run from a read-only mount: %v", err)
+				}
+			}
 			return a.run(v, f.Args()[1:])
 		}
 	}

@@ -80,6 +80,9 @@ func (c *creation) read() error {
 	if err := state.CheckID(c.id); err != nil {
 		return err
 	}
+	if err := mayMount(); err != nil {
+		return err
+	}
 	dir := c.bundle
 	if dir == "" {
 		dir = "."

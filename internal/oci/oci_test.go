@@ -626,3 +626,24 @@ func TestVersionAndSpec(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 }
+
+// TestTheProgramIsNotTheWayToItsFile: what /proc shows as a waiting process's
+// program cannot be written by way of that, not even when nobody runs it any more.
+func TestTheProgramIsNotTheWayToItsFile(t *testing.T) {
+	r := hoy(t, "true", nil)
+	pid := filepath.Join(r.bundle, "pid")
+	r.ok("create", "--pid-file", pid, "exe")
+	n, err := os.ReadFile(pid)
+	must(t, err)
+	exe, err := os.Open("/proc/" + string(n) + "/exe")
+	must(t, err)
+	defer exe.Close()
+	r.ok("delete", "--force", "exe")
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", exe.Fd()), os.O_WRONLY, 0)
+	if !errors.Is(err, unix.EROFS) {
+		t.Errorf("opened for writing: %v", err)
+		if err == nil {
+			must(t, f.Close())
+		}
+	}
+}

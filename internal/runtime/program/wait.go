@@ -149,7 +149,7 @@ func (f *Faults) Read(conn io.Reader) error {
 	switch {
 	case errors.Is(err, io.EOF) && going:
 		return nil
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET):
 		return errors.New("the process ended before it came to its command")
 	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, os.ErrClosed):
 		return fmt.Errorf("start: %w", err)
