@@ -11,10 +11,12 @@ import (
 // exception names a point of a program of the validation suite.
 type exception struct{ program, point string }
 
-// reason says why a point does not apply, and where: a nil here is everywhere.
+// reason says why a point does not apply, and where: without holds everywhere.
 type reason struct {
 	text  string
 	holds func() bool
+	// race: the point fails or not by which of two processes is faster.
+	race bool
 }
 
 func (r reason) here() bool { return r.holds == nil || r.holds() }

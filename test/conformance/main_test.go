@@ -43,6 +43,9 @@ type box struct {
 // process, mount or cgroup any more.
 func newBox(tb testing.TB, path string) *box {
 	tb.Helper()
+	if testing.Short() {
+		tb.Skip("-short: needs root and Debian's engines")
+	}
 	if os.Getuid() != 0 {
 		tb.Skip("needs root: containers are made")
 	}
