@@ -49,7 +49,7 @@ func newBox(tb testing.TB, path string) *box {
 	if os.Getuid() != 0 {
 		tb.Skip("needs root: containers are made")
 	}
-	dir, err := os.MkdirTemp("", "hoyconf") // a socket's path has 107 bytes; the test's own directory may be longer
+	dir, err := os.MkdirTemp("", "hoyconf") //nolint:usetesting // a socket's path has 107 bytes; the test's own directory may be longer
 	if err != nil {
 		tb.Fatal(err)
 	}

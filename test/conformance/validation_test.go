@@ -225,12 +225,16 @@ func judge(t *testing.T, all map[string]outcome) {
 	t.Helper()
 	used := map[exception]bool{}
 	for _, p := range sorted(all) {
+		var wrong []string
 		for _, f := range all[p].Failed {
 			key := exception{p, f}
 			used[key] = true
 			if reason, ok := notApplicable[key]; !ok || !reason.here() {
-				t.Errorf("%s: %q failed\n%s", p, f, all[p].stderr)
+				wrong = append(wrong, f)
 			}
+		}
+		if len(wrong) > 0 {
+			t.Errorf("%s: %q failed\n%s", p, wrong, all[p].stderr)
 		}
 	}
 	for key, reason := range notApplicable {
