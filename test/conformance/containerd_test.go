@@ -215,7 +215,7 @@ func containerdOptions(v *verbList, c *containerd) {
 	})
 	v.run("run --tty", func(t *testing.T) {
 		term := engine.OpenTerminal(t, append(append(append([]string{}, c.argv...), c.create("--rm", "--tty")...), busyboxName, "tty", "sh")...)
-		term.Type("until stty size 2>/dev/null; do usleep 50000; done; tty\r") // the client sends the size after the start
+		term.Type("until stty size 2>/dev/null | grep 120; do usleep 50000; done; tty\r") // the client sends the size after the start
 		term.Expect("40 120", 10*time.Second)
 		term.Expect("/dev/pts/0", 10*time.Second)
 		term.Type("exit 6\r")

@@ -60,7 +60,7 @@ func TestDockerd(t *testing.T) {
 	})
 	v.run("exec -t", func(t *testing.T) {
 		term := d.terminal(t, "exec", "-it", "one", "sh")
-		term.Type("until stty size 2>/dev/null; do usleep 50000; done; echo x$((1+2))x\r")
+		term.Type("until stty size 2>/dev/null | grep 120; do usleep 50000; done; echo x$((1+2))x\r")
 		term.Expect("40 120", 10*time.Second)
 		term.Expect("x3x", 10*time.Second)
 		term.Type("exit 4\r")

@@ -239,11 +239,7 @@ func podmanOptions(v *verbList, p *podman) {
 		term.Expect("40 120", 10*time.Second)
 		term.Expect("/dev/pts/0", 10*time.Second)
 		term.Resize(30, 90)
-		engine.Eventually(t, "the terminal is resized", func() bool {
-			term.Type("stty size\r")
-			term.Expect("stty size", 10*time.Second)
-			return true
-		})
+		term.Type("until stty size | grep '3[0] 90'; do usleep 50000; done\r")
 		term.Expect("30 90", 10*time.Second)
 		term.Type("exit\r")
 		_ = term.Wait(10 * time.Second)
