@@ -106,6 +106,17 @@ func TestCopyUp(t *testing.T) {
 	}
 }
 
+// TestCopyUpKeepsAMode that the options name, also of a directory that is made for it.
+func TestCopyUpKeepsAMode(t *testing.T) {
+	dir := busybox(t)
+	must(t, os.Mkdir(filepath.Join(dir, "data"), 0o755))
+	must(t, os.WriteFile(filepath.Join(dir, "data", "file"), nil, 0o640))
+	out := shell(t, dir, "stat -c %n:%a data data/file new", mounting(
+		specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/data", Options: []string{"tmpcopyup", "mode=1700"}},
+		specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/new", Options: []string{"tmpcopyup", "mode=700"}}))
+	expect(t, out, "data:1700", "data/file:640", "new:700")
+}
+
 // TestTmpfsMode: a tmpfs has the mode of what it covers where none is asked for.
 func TestTmpfsMode(t *testing.T) {
 	dir, src := busybox(t), t.TempDir()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -155,14 +156,13 @@ func (b *builder) newFS(m *mount, typ string) error {
 
 // defaultMode gives a tmpfs the mode of the directory that it covers.
 func (m *mount) defaultMode(modes map[string]uint32) {
-	for _, word := range m.opt.Data {
-		if strings.HasPrefix(word, "mode=") {
-			return
-		}
-	}
-	if mode, ok := modes[m.dest]; ok {
+	if mode, ok := modes[m.dest]; ok && !m.names("mode") {
 		m.opt.Data = append(m.opt.Data, fmt.Sprintf("mode=%o", mode))
 	}
+}
+
+func (m *mount) names(key string) bool {
+	return slices.ContainsFunc(m.opt.Data, func(word string) bool { return strings.HasPrefix(word, key+"=") })
 }
 
 // CopyUp is a tmpfs to be filled with what it covers, before the child is born.
@@ -170,14 +170,14 @@ type CopyUp struct {
 	// Name below From is copied into To.
 	From, To   program.Reg
 	Name, Dest string
-	// ReadOnly: To becomes read-only then.
-	ReadOnly bool
+	// ReadOnly: To becomes read-only then. KeepMode: the options name its own mode.
+	ReadOnly, KeepMode bool
 }
 
 // copyUp asks for a tmpfs to be filled from the root file system, or from the
 // bind or tmpfs above it. What is mounted later is not seen yet.
 func copyUp(b *builder, m *mount) {
-	c := CopyUp{From: b.root, To: m.fd, Name: m.dest, Dest: m.dest, ReadOnly: m.opt.All().Set&unix.MOUNT_ATTR_RDONLY != 0}
+	c := CopyUp{From: b.root, To: m.fd, Name: m.dest, Dest: m.dest, ReadOnly: m.opt.All().Set&unix.MOUNT_ATTR_RDONLY != 0, KeepMode: m.names("mode")}
 	if above := b.nearest(m); above != nil && (above.inChild || above.file || above.opt.Remount) {
 		return
 	} else if above != nil {

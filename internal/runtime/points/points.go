@@ -189,8 +189,20 @@ func copyUp(res *compile.Result, c compile.CopyUp) error {
 		return err
 	}
 	defer to.Close()
-	if err := copyup.Dir(from, to); err != nil || !c.ReadOnly {
+	var own unix.Stat_t
+	if err := unix.Fstat(int(to.Fd()), &own); err != nil {
 		return err
+	}
+	if err := copyup.Dir(from, to); err != nil {
+		return err
+	}
+	if c.KeepMode {
+		if err := unix.Fchmodat(int(to.Fd()), ".", own.Mode&0o7777, 0); err != nil {
+			return err
+		}
+	}
+	if !c.ReadOnly {
+		return nil
 	}
 	return unix.MountSetattr(int(to.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }
