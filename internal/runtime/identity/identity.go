@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/moby/sys/user"
@@ -37,11 +38,11 @@ type User struct {
 // Lookup resolves who ("uid", "name", "uid:gid", "name:group", "" for root) and
 // additional groups by the files below root. A number needs no entry.
 func Lookup(root *os.File, who string, groups []string) (User, error) {
-	passwd, err := read(root, "/etc/passwd")
+	passwd, err := read(root, "/etc/passwd", 2, 3)
 	if err != nil {
 		return User{}, err
 	}
-	group, err := read(root, "/etc/group")
+	group, err := read(root, "/etc/group", 2)
 	if err != nil {
 		return User{}, err
 	}
@@ -68,8 +69,9 @@ func Lookup(root *os.File, who string, groups []string) (User, error) {
 	return u, nil
 }
 
-// read returns the file's sound lines; nothing where there is no such file.
-func read(root *os.File, name string) ([]byte, error) {
+// read returns the file's sound lines, with ids in the fields of those numbers;
+// nothing where there is no such file.
+func read(root *os.File, name string, ids ...int) ([]byte, error) {
 	// O_PATH: opening a pipe would wait, and opening a device would do what that
 	// device does, such as to start a watchdog.
 	at, err := rootfs.OpenInRoot(root, name, unix.O_PATH, 0)
@@ -93,17 +95,19 @@ func read(root *os.File, name string) ([]byte, error) {
 		return nil, fmt.Errorf("look up user: %w", err)
 	}
 	defer f.Close()
-	return lines(io.LimitReader(f, maxFile))
+	return lines(io.LimitReader(f, maxFile), ids)
 }
 
-// lines drops what is not an entry: lines that are too long or hold a NUL.
-func lines(r io.Reader) ([]byte, error) {
+// lines drops what is not an entry: lines that are too long, hold a NUL, or have
+// no id where one must be. What reads on takes such an id for 0, or cuts it to
+// 32 bits, and so would make root of a user.
+func lines(r io.Reader, ids []int) ([]byte, error) {
 	var out bytes.Buffer
 	in := bufio.NewReaderSize(r, maxLine)
 	for {
 		line, err := in.ReadSlice('\n')
 		long := errors.Is(err, bufio.ErrBufferFull)
-		if !long && !strings.Contains(string(line), "\x00") {
+		if !long && sound(string(line), ids) {
 			out.Write(line)
 		}
 		for errors.Is(err, bufio.ErrBufferFull) {
@@ -116,4 +120,23 @@ func lines(r io.Reader) ([]byte, error) {
 			return nil, fmt.Errorf("look up user: %w", err)
 		}
 	}
+}
+
+func sound(line string, ids []int) bool {
+	if strings.Contains(line, "\x00") {
+		return false
+	}
+	fields := strings.Split(strings.TrimSpace(line), ":")
+	for _, i := range ids {
+		if i >= len(fields) || !isID(fields[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// isID takes what the kernel does: the highest number means "no change".
+func isID(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return err == nil && n < 1<<32-1
 }

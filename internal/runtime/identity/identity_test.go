@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -72,13 +73,87 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// TestUnsoundEntries: a line that gives no id must not give root.
+func TestUnsoundEntries(t *testing.T) {
+	for _, line := range []string{
+		"app", "app:", "app:x", "app:x:", "app:x::", "app:x:1000", "app:x:abc:1000::/:", "app:x:1000:abc::/:", "app:x:4294967296:0::/:", "app:x:4294967295:0::/:",
+		"app:x:-1:0::/:", "app:x:99999999999999999999:0::/:", "app:x: 5:0::/:", "app:x:0x10:0::/:", "app:x:1000:4294967295::/:", "app:\x00:5:5::/:",
+	} {
+		if u, err := Lookup(root(t, line+"\n", ""), "app", nil); err == nil || !strings.Contains(err.Error(), "no matching entries in passwd file") {
+			t.Errorf("%q: %+v, %v", line, u, err)
+		}
+	}
+	for _, line := range []string{"grp", "grp:x", "grp:x::app", "grp:x:abc:app", "grp:x:4294967296:app", "grp:x:4294967295:app", "grp:x:-5:app"} {
+		files := root(t, "app:x:1000:1000::/:\n", line+"\n")
+		if u, err := Lookup(files, "app:grp", nil); err == nil {
+			t.Errorf("%q: %+v", line, u)
+		}
+		if u, err := Lookup(files, "app", nil); err != nil || !slices.Equal(u.Groups, []uint32{1000}) {
+			t.Errorf("%q: %+v, %v", line, u, err)
+		}
+		if u, err := Lookup(files, "app", []string{"grp"}); err == nil {
+			t.Errorf("%q: %+v", line, u)
+		}
+	}
+	u, err := Lookup(root(t, "app:x:4294967294:4294967294::/:\n", ""), "app", nil)
+	if err != nil || u.UID != 4294967294 || u.GID != 4294967294 {
+		t.Errorf("the highest id: %+v, %v", u, err)
+	}
+	// The first entry of a name or number wins, as with every C library.
+	u, err = Lookup(root(t, "app:x:5:6::/a:\napp:x:7:8::/b:\nalias:x:5:9::/c:\n", ""), "5", nil)
+	if err != nil || u.GID != 6 || u.Home != "/a" {
+		t.Errorf("two entries: %+v, %v", u, err)
+	}
+}
+
+// TestHostileFiles: what stands in the place of passwd must neither be waited
+// for nor lead out of the root.
+func TestHostileFiles(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "passwd")
+	if err := os.WriteFile(outside, []byte("app:x:0:0::/:\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, make := range map[string]func(file string) error{
+		"pipe":             func(file string) error { return syscall.Mkfifo(file, 0o644) },
+		"directory":        func(file string) error { return os.Mkdir(file, 0o755) },
+		"link to itself":   func(file string) error { return os.Symlink("passwd", file) },
+		"link outside":     func(file string) error { return os.Symlink(outside, file) },
+		"link up and out":  func(file string) error { return os.Symlink("../../../../../../../.."+outside, file) },
+		"link to nothing":  func(file string) error { return os.Symlink("/nowhere", file) },
+		"link to a device": func(file string) error { return os.Symlink("/dev/zero", file) },
+		"no line's end":    func(file string) error { return os.WriteFile(file, bytes.Repeat([]byte("x"), 8<<20), 0o600) },
+		"behind the bound": func(file string) error {
+			return os.WriteFile(file, append(bytes.Repeat([]byte("y:x:1:1::/:\n"), maxFile/10), "app:x:5:5::/:\n"...), 0o600)
+		},
+	} {
+		r := root(t, "", "")
+		if err := make(filepath.Join(r.Name(), "etc/passwd")); err != nil {
+			t.Fatal(err)
+		}
+		if u, err := Lookup(r, "app", nil); err == nil {
+			t.Errorf("%s: %+v", name, u)
+		}
+	}
+}
+
 func FuzzLookup(f *testing.F) {
 	f.Add("root:x:0:0::/:\n", "root:x:0:\n", "root")
 	f.Add("a:b", ":::", "1:2")
 	f.Fuzz(func(t *testing.T, passwd, group, who string) {
 		u, err := Lookup(root(t, passwd, group), who, nil)
-		if err == nil && len(u.Groups) == 0 {
+		if err != nil {
+			return
+		}
+		if len(u.Groups) == 0 {
 			t.Errorf("no group for %q", who)
+		}
+		// Nobody becomes root, or keeps what the caller is, but who is named so.
+		name, _, _ := strings.Cut(who, ":")
+		if u.UID == 0 && name != "" && strings.Trim(name, "+-0") != "" && !strings.Contains("\n"+passwd, name+":") {
+			t.Errorf("%q is root by %q", who, passwd)
+		}
+		if u.UID == 1<<32-1 || u.GID == 1<<32-1 || slices.Contains(u.Groups, 1<<32-1) {
+			t.Errorf("%q: %+v", who, u)
 		}
 	})
 }
@@ -88,7 +163,7 @@ func TestLines(t *testing.T) {
 	for in, want := range map[string]string{
 		"a\nb": "a\nb", long + "\nb\n": "b\n", "a\n" + long: "a\n", "a\x00b\nc\n": "c\n", "": "",
 	} {
-		if got, err := lines(bytes.NewReader([]byte(in))); err != nil || string(got) != want {
+		if got, err := lines(bytes.NewReader([]byte(in)), nil); err != nil || string(got) != want {
 			t.Errorf("%.20q: %.20q, %v", in, got, err)
 		}
 	}
