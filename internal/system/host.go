@@ -3,13 +3,14 @@ package system
 import (
 	"bufio"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/system"
 	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/cgroup/tree"
 )
 
 // host is the machine that the engine runs on.
@@ -81,46 +82,26 @@ func moduleVersion(path string) string {
 	return ""
 }
 
-const cgroupRoot = "/sys/fs/cgroup"
-
-// limits says which resources the kernel lets us limit.
-type limits struct{ memory, swap, oomDisable, shares, quota, cpuset, pids bool }
-
-func readLimits(version string) limits {
+// fillLimits says which resources the kernel lets us limit; version is that of its cgroups.
+func fillLimits(info *system.Info, l *tree.Support, version string) {
+	info.MemoryLimit, info.SwapLimit, info.OomKillDisable = l.Memory, l.Swap, l.OOMDisable
+	info.CPUShares, info.CPUCfsPeriod, info.CPUCfsQuota = l.CPUShares, l.CPUQuota, l.CPUQuota
+	info.CPUSet, info.PidsLimit = l.CPUSet, l.Pids
+	io := map[string]string{"weight": "blkio weight", "device": "blkio weight_device", "rbps": "blkio throttle.read_bps_device", "wbps": "blkio throttle.write_bps_device", "riops": "blkio throttle.read_iops_device", "wiops": "blkio throttle.write_iops_device"}
 	if version == "2" {
-		b, _ := os.ReadFile(filepath.Join(cgroupRoot, "cgroup.controllers"))
-		has := func(name string) bool {
-			for f := range strings.FieldsSeq(string(b)) {
-				if f == name {
-					return true
-				}
-			}
-			return false
-		}
-		return limits{memory: has("memory"), swap: has("memory"), shares: has("cpu"), quota: has("cpu"), cpuset: has("cpuset"), pids: has("pids")}
+		io = map[string]string{"weight": "io.weight", "device": "io.weight (per device)", "rbps": "io.max (rbps)", "wbps": "io.max (wbps)", "riops": "io.max (riops)", "wiops": "io.max (wiops)"}
 	}
-	has := func(path string) bool {
-		_, err := os.Stat(filepath.Join(cgroupRoot, path))
-		return err == nil
-	}
-	return limits{
-		memory: has("memory/memory.limit_in_bytes"), swap: has("memory/memory.memsw.limit_in_bytes"),
-		oomDisable: has("memory/memory.oom_control"), shares: has("cpu/cpu.shares"),
-		quota: has("cpu/cpu.cfs_quota_us"), cpuset: has("cpuset/cpuset.cpus"), pids: has("pids"),
-	}
-}
-
-func (l limits) fill(info *system.Info) {
-	info.MemoryLimit, info.SwapLimit, info.OomKillDisable = l.memory, l.swap, l.oomDisable
-	info.CPUShares, info.CPUCfsPeriod, info.CPUCfsQuota = l.shares, l.quota, l.quota
-	info.CPUSet, info.PidsLimit = l.cpuset, l.pids
 	for _, w := range []struct {
 		has  bool
 		text string
 	}{
-		{l.memory, "WARNING: No memory limit support"}, {l.swap, "WARNING: No swap limit support"},
-		{l.quota, "WARNING: No cpu cfs quota support"}, {l.shares, "WARNING: No cpu shares support"},
-		{l.cpuset, "WARNING: No cpuset support"}, {l.pids, "WARNING: No pids limit support"},
+		{l.Memory, "WARNING: No memory limit support"}, {l.Swap, "WARNING: No swap limit support"},
+		{l.OOMDisable || version == "2", "WARNING: No oom kill disable support"},
+		{l.CPUQuota, "WARNING: No cpu cfs quota support"}, {l.CPUQuota, "WARNING: No cpu cfs period support"},
+		{l.CPUShares, "WARNING: No cpu shares support"}, {l.CPUSet, "WARNING: No cpuset support"}, {l.Pids, "WARNING: No pids limit support"},
+		{l.BlkioWeight, "WARNING: No " + io["weight"] + " support"}, {l.BlkioWeightDevice, "WARNING: No " + io["device"] + " support"},
+		{l.BlkioReadBps, "WARNING: No " + io["rbps"] + " support"}, {l.BlkioWriteBps, "WARNING: No " + io["wbps"] + " support"},
+		{l.BlkioReadIOPS, "WARNING: No " + io["riops"] + " support"}, {l.BlkioWriteIOPS, "WARNING: No " + io["wiops"] + " support"},
 		{info.IPv4Forwarding, "WARNING: IPv4 forwarding is disabled"},
 	} {
 		if !w.has {

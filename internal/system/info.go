@@ -51,7 +51,7 @@ func (s *Service) Info(ctx context.Context) (*system.Info, error) {
 	for _, p := range set.Pools {
 		info.DefaultAddressPools = append(info.DefaultAddressPools, system.NetworkAddressPool{Base: p, Size: p.Bits()})
 	}
-	readLimits(s.d.Cgroups.Version()).fill(info)
+	fillLimits(info, s.d.Cgroups.Support(), s.d.Cgroups.Version())
 	for _, a := range set.Insecure {
 		info.Warnings = append(info.Warnings, fmt.Sprintf("WARNING: API is accessible on http://%s without encryption.\n         Access to the remote API is equivalent to root access on the host.", a))
 	}

@@ -18,6 +18,7 @@ import (
 	"hoy/internal/container/runtimes"
 	"hoy/internal/filter"
 	"hoy/internal/request"
+	"hoy/internal/runtime/cgroup/tree"
 )
 
 // Containers is what is needed of the containers' room.
@@ -40,6 +41,8 @@ type Volumes interface {
 
 // Cgroups is what is needed of the cgroups.
 type Cgroups interface {
+	// Support is what the kernel can limit.
+	Support() *tree.Support
 	Driver() string
 	Version() string
 }

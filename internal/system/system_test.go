@@ -16,6 +16,7 @@ import (
 	"hoy/internal/container/runtimes"
 	"hoy/internal/filter"
 	"hoy/internal/request"
+	"hoy/internal/runtime/cgroup/tree"
 )
 
 type double struct{}
@@ -40,8 +41,9 @@ func (volumes) DiskUsage(context.Context) (volume.DiskUsage, error) {
 
 type cgroups struct{ version string }
 
-func (cgroups) Driver() string    { return "cgroupfs" }
-func (c cgroups) Version() string { return c.version }
+func (cgroups) Support() *tree.Support { return &tree.Support{Memory: true} }
+func (cgroups) Driver() string         { return "cgroupfs" }
+func (c cgroups) Version() string      { return c.version }
 
 type bus struct{}
 
