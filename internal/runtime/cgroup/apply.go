@@ -83,6 +83,10 @@ func explain(dir string, w limit.Write, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		controller, _, _ := strings.Cut(w.File, ".")
+		if on, err := kernfs.Read(dir, "cgroup.controllers"); w.Controller == "" && err == nil && !hasWord(on, controller) {
+			return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf(
+				"%s cannot be limited: the controller is not enabled for the cgroups here (one above that has processes of its own cannot hand it on)", controller))
+		}
 		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("the kernel has no %s for this group: %s cannot be limited so here", w.File, controller))
 	case errors.Is(err, unix.EBUSY) && (w.File == "memory.limit_in_bytes" || w.File == "memory.memsw.limit_in_bytes"):
 		kind := strings.TrimSuffix(w.File, "limit_in_bytes")

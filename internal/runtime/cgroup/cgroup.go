@@ -17,6 +17,7 @@ import (
 
 	"hoy/internal/runtime/cgroup/kernfs"
 	"hoy/internal/runtime/cgroup/tree"
+	"hoy/internal/runtime/cgroup/unit"
 )
 
 // Manager makes and finds an engine's groups. A parent of "" is the engine's own.
@@ -182,10 +183,14 @@ func (g *groups) Open(parent, id string) (Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !gr.Exists() {
-		return nil, errdefs.ErrNotFound.WithMessage("no cgroup " + gr.Path())
+	if gr.Exists() {
+		return gr, nil
 	}
-	return gr, nil
+	// A container may run from before the driver was changed.
+	if other, err := scopeGroup(g.t, defaultSlice, scopePrefix, id, &g.ready); err == nil && parent == "" && unit.Running() && other.Exists() {
+		return other, nil
+	}
+	return nil, errdefs.ErrNotFound.WithMessage("no cgroup " + gr.Path())
 }
 
 func (g *groups) Create(parent, id string, r *specs.LinuxResources) (Group, error) {

@@ -76,9 +76,8 @@ func (p *parents) make(controller, dir string) (inherits bool, err error) {
 	ours := false
 	for part := range strings.SplitSeq(strings.Trim(strings.TrimPrefix(dir, root), "/"), "/") {
 		if controller == "" && p.t.Unified() {
-			if err := p.enable(at, p.t.Controllers); err != nil {
-				return false, err
-			}
+			// What cannot be enabled is missed by limits alone, and told there.
+			_ = p.enable(at, p.t.Controllers)
 		}
 		if part == "" {
 			continue
@@ -96,9 +95,7 @@ func (p *parents) make(controller, dir string) (inherits bool, err error) {
 		}
 	}
 	if controller == "" && p.t.Unified() && at != root {
-		if err := p.enable(at, p.t.Controllers); err != nil {
-			return false, err
-		}
+		_ = p.enable(at, p.t.Controllers)
 	}
 	if controller == "cpuset" {
 		inherits = inherit(at, ours)

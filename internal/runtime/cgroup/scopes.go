@@ -24,7 +24,11 @@ type scopes struct {
 // scopePrefix and scopeSuffix stand around the id in a scope's name.
 const scopePrefix, scopeSuffix = "hoy", ".scope"
 
-const defaultSlice = "system.slice"
+// Where groups are when nothing else is said.
+const (
+	defaultSlice  = "system.slice"
+	defaultParent = "/hoy"
+)
 
 var errNoSystemd = errdefs.ErrFailedPrecondition.WithMessage("systemd not running on this host, cannot use systemd cgroups manager")
 
@@ -90,10 +94,15 @@ func (s *scopes) Open(parent, id string) (Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !g.Exists() {
-		return nil, errdefs.ErrNotFound.WithMessage("no cgroup " + g.Path())
+	if g.Exists() {
+		return g, nil
 	}
-	return g, nil
+	// A container may run from before the driver was changed.
+	name := path.Join(defaultParent, id)
+	if old := (&group{t: s.t, name: name, paths: layout(s.t, name, false), ready: &s.ready}); parent == "" && old.Exists() {
+		return old, nil
+	}
+	return nil, errdefs.ErrNotFound.WithMessage("no cgroup " + g.Path())
 }
 
 func (s *scopes) group(parent, id string) (*group, error) {
