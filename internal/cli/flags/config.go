@@ -3,6 +3,7 @@ package flags
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -217,7 +218,7 @@ func (c *Container) hostConfig(fs *pflag.FlagSet) (*container.HostConfig, error)
 		LogConfig:       container.LogConfig{Type: c.logDriver, Config: logOpts},
 		RestartPolicy:   restart, AutoRemove: c.autoRemove,
 		VolumeDriver: c.volumeDriver, VolumesFrom: c.volumesFrom.Values, Mounts: c.mounts, Tmpfs: tmpfs(c.tmpfs.Values),
-		Annotations: c.annotations.Values,
+		Annotations: c.annotate(),
 		CapAdd:      c.capAdd.Values, CapDrop: c.capDrop.Values, CgroupnsMode: container.CgroupnsMode(c.cgroupns),
 		DNS: dns, DNSOptions: c.dnsOpt.Values, DNSSearch: c.dnsSearch.Values, ExtraHosts: c.extraHosts.Values,
 		GroupAdd: c.groupAdd.Values, Links: c.links.Values,
@@ -305,4 +306,20 @@ func tmpfs(values []string) map[string]string {
 		mounts[path] = options
 	}
 	return mounts
+}
+
+// systemdAnnotation is how the engine is asked, by any client.
+const systemdAnnotation = "hoy.systemd"
+
+// annotate is the annotations with what --systemd says.
+func (c *Container) annotate() map[string]string {
+	if c.systemd == "" {
+		return c.annotations.Values
+	}
+	all := maps.Clone(c.annotations.Values)
+	if all == nil {
+		all = map[string]string{}
+	}
+	all[systemdAnnotation] = c.systemd
+	return all
 }

@@ -39,7 +39,7 @@ type Container struct {
 	ipc, pid, uts, userns, cgroupns, cgroupParent  string
 	sysctls, annotations                           value.Map
 	storageOpt, logOpt                             value.List
-	logDriver                                      string
+	logDriver, systemd                             string
 	shmSize                                        value.Bytes
 	devices, deviceRules, gpus                     value.List
 	health                                         health
@@ -118,6 +118,7 @@ func (c *Container) processFlags(fs *pflag.FlagSet) {
 	fs.StringVarP(&c.hostname, "hostname", "h", "", "Container host name")
 	fs.StringVar(&c.domainname, "domainname", "", "Container NIS domain name")
 	fs.Var(&c.groupAdd, "group-add", "Add additional groups to join")
+	fs.StringVar(&c.systemd, "systemd", "", "Prepare the container for systemd as its command: true where the command is one, always, false (default)")
 	fs.StringVar(&c.stopSignal, "stop-signal", "", "Signal to stop the container")
 	fs.IntVar(&c.stopTimeout, "stop-timeout", 0, "Timeout (in seconds) to stop a container")
 	fs.Var(&c.annotations, "annotation", "Add an annotation to the container (passed through to the OCI runtime)")

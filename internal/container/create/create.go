@@ -89,7 +89,11 @@ func (c *Creator) draft(req request.Create, img *deps.Image) (*record.Record, []
 	if err != nil {
 		return nil, nil, err
 	}
-	hc := config.FillHost(req.HostConfig, h)
+	asked, err := config.Systemd(cfg, req.HostConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	hc := config.FillHost(asked, h)
 	warnings, err := config.Validate(cfg, hc, h)
 	if err != nil {
 		return nil, nil, err

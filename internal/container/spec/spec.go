@@ -220,7 +220,10 @@ func mounts(in Input) []specs.Mount {
 	for _, m := range own {
 		taken[m.Destination] = true
 	}
-	all := slices.DeleteFunc(kernelMounts(in), func(m specs.Mount) bool { return taken[m.Destination] })
+	// A /dev of the person's own has all below it, too.
+	all := slices.DeleteFunc(kernelMounts(in), func(m specs.Mount) bool {
+		return taken[m.Destination] || taken["/dev"] && strings.HasPrefix(m.Destination, "/dev/")
+	})
 	slices.SortStableFunc(own, func(a, b specs.Mount) int {
 		return cmp.Compare(depth(a.Destination), depth(b.Destination))
 	})
