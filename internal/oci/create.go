@@ -23,7 +23,6 @@ import (
 	"hoy/internal/oci/tty"
 	"hoy/internal/runtime"
 	"hoy/internal/runtime/cgroup"
-	"hoy/internal/runtime/seccomp"
 	"hoy/internal/undo"
 )
 
@@ -135,11 +134,12 @@ func (m *made) close() {
 
 // create makes the container, or nothing.
 func (c *creation) create() (_ *made, err error) {
-	keep, err := config.PassedFDs(c.spec.Process, listenFDs(), c.preserve)
+	// What is kept for later verbs is without the descriptors of this one.
+	record, spec, err := c.record()
 	if err != nil {
 		return nil, err
 	}
-	record, spec, err := c.record()
+	keep, err := config.PassedFDs(c.spec.Process, listenFDs(), c.preserve)
 	if err != nil {
 		return nil, err
 	}
@@ -260,10 +260,8 @@ func (c *creation) launch(m *made, group cgroup.Place, keep int, back *undo.Stac
 		l.CgroupProcs = group.Procs()
 	}
 	var err error
-	if c.spec.Linux.Seccomp != nil {
-		if l.Seccomp, err = seccomp.Compile(c.spec.Linux.Seccomp); err != nil {
-			return fmt.Errorf("seccomp: %w", err)
-		}
+	if l.Seccomp, err = filter(c.spec.Linux.Seccomp); err != nil {
+		return err
 	}
 	if c.held {
 		if l.Start, err = listen(m.Container); err != nil {

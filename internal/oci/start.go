@@ -71,10 +71,27 @@ func (a *app) inside(c *state.Container, spec *specs.Spec) (*runtime.Exec, error
 		e.CgroupProcs = p.Procs()
 	}
 	var err error
-	if spec.Linux.Seccomp != nil {
-		e.Seccomp, err = seccomp.Compile(spec.Linux.Seccomp)
-	}
+	e.Seccomp, err = filter(spec.Linux.Seccomp)
 	return e, err
+}
+
+// filter compiles a profile; none has no filter.
+func filter(s *specs.LinuxSeccomp) ([]byte, error) {
+	if s == nil {
+		return nil, nil
+	}
+	listens, err := seccomp.Listens(s)
+	if err == nil && listens {
+		err = errors.New("a listener for system calls is not supported: take SCMP_ACT_NOTIFY out of the profile")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("seccomp: %w", err)
+	}
+	compiled, err := seccomp.Compile(s)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp: %w", err)
+	}
+	return compiled, nil
 }
 
 // poststart runs hooks whose failure changes nothing.
