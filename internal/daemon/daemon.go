@@ -29,6 +29,7 @@ import (
 	"hoy/internal/monitor"
 	"hoy/internal/network"
 	"hoy/internal/runtime/cgroup"
+	"hoy/internal/runtime/cgroup/tidy"
 	"hoy/internal/store"
 	"hoy/internal/system"
 	"hoy/internal/undo"
@@ -155,8 +156,8 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	if d.cgroups, err = cgroup.New(cfg.CgroupDriver(), cfg.CgroupParent); err != nil {
 		return err
 	}
-	cgroup.Tidy(cfg.CgroupParent)
-	back.Push("clear cgroups", func(context.Context) error { defer cgroup.Tidy(cfg.CgroupParent); return d.cgroups.Clear() })
+	tidy.Empty(cfg.CgroupParent)
+	back.Push("clear cgroups", func(context.Context) error { defer tidy.Empty(cfg.CgroupParent); return d.cgroups.Clear() })
 	d.volumes, err = volume.Open(volume.Options{
 		Root: filepath.Join(cfg.DataRoot, "volumes"), Store: d.db, Events: d.events.Publish, Log: d.log,
 	})

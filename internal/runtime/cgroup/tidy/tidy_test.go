@@ -1,4 +1,4 @@
-package cgroup
+package tidy
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-func TestTidy(t *testing.T) {
+func TestEmpty(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: it makes cgroups")
 	}
@@ -24,8 +24,8 @@ func TestTidy(t *testing.T) {
 			t.Logf("%s: %v", dir, err)
 		}
 	}
-	Tidy("/")
-	Tidy(parent)
+	Empty("/")
+	Empty(parent)
 	for _, m := range mounts {
 		if dir := filepath.Join(m.Mountpoint, parent); exists(dir) {
 			t.Errorf("%s is still there", dir)

@@ -1,4 +1,5 @@
-package cgroup
+// Package tidy removes cgroups that runtimes leave behind.
+package tidy
 
 import (
 	"os"
@@ -8,11 +9,11 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// Tidy removes empty groups below parent, and parent itself, from every mounted
-// hierarchy: other runtimes make groups in those, too, in which this package
+// Empty removes empty groups below parent, and parent itself, from every mounted
+// hierarchy: other runtimes make groups in those, too, in which package cgroup
 // makes none (systemd's own, and version 2 on a hybrid machine). The kernel
 // refuses to remove what a process is in.
-func Tidy(parent string) {
+func Empty(parent string) {
 	if !strings.HasPrefix(parent, "/") || filepath.Clean(parent) == "/" {
 		return
 	}
