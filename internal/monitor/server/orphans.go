@@ -86,6 +86,14 @@ func (o *orphans) adopt() error {
 	return o.begun
 }
 
+// isSubreaper says whether a program before this one, in the same process, has
+// adopted orphans.
+func isSubreaper() bool {
+	var is int32
+	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&is)), 0, 0, 0)
+	return err == nil && is != 0
+}
+
 // The pauses between two looks: after a death, and while one is in doubt.
 const (
 	calm  = 20 * time.Millisecond

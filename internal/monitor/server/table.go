@@ -65,21 +65,24 @@ func newTable(starter Starter, exits *exits, bundles string, left *estate, log *
 		pending:   map[monitor.ProcessID]*stdio.Streams{},
 	}
 	t.orphans = newOrphans(t.owns, log)
-	opt := foreign.Options{Dir: bundles, Log: log, Track: t.orphans.flight, Adopt: t.orphans.adopt}
-	if left != nil {
-		opt.Held = left.Foreign
-	}
-	t.foreign = foreign.Open(opt)
 	for _, state := range exits.load() {
 		t.processes[state.ID] = &process{id: state.ID, started: state.Started, exit: state.Exit}
 	}
+	opt := foreign.Options{Dir: bundles, Log: log, Track: t.orphans.flight, Adopt: t.orphans.adopt}
 	if left == nil {
+		t.foreign = foreign.Open(opt)
 		return t
 	}
 	if err := t.resume(left); err != nil {
 		log.Error("not everything goes on after an upgrade", "error", err)
 	}
-	if len(left.Foreign) > 0 {
+	// One whose removal was interrupted is not known any more, and is removed as
+	// after a crash.
+	opt.Held = slices.DeleteFunc(left.Foreign, func(c foreign.Container) bool {
+		return t.processes[monitor.ProcessID{Container: c.ID}] == nil
+	})
+	t.foreign = foreign.Open(opt)
+	if isSubreaper() {
 		if err := t.orphans.adopt(); err != nil {
 			log.Error("orphans are not reaped", "error", err)
 		}
