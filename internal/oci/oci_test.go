@@ -287,9 +287,6 @@ func TestRefusals(t *testing.T) {
 		"duplicated ns":                func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) },
 		"is not absolute":              func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "x"}}} },
 		"mappings specified":           func(s *specs.Spec) { s.Linux.UIDMappings = []specs.LinuxIDMapping{{Size: 1}} },
-		"listener for system calls": func(s *specs.Spec) {
-			s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerPath: "/x", Syscalls: []specs.LinuxSyscall{{Names: []string{"mkdir"}, Action: specs.ActNotify}}}
-		},
 		"without setting console": func(s *specs.Spec) { s.Process.Terminal = true },
 	} {
 		r := hoy(t, "true", change)
