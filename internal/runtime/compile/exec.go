@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
 	"hoy/internal/runtime/userns"
@@ -79,7 +80,7 @@ func (b *builder) join(in ExecInput) error {
 		b.Call(unix.SYS_CHROOT, program.Str("."))
 	}
 	if b.userns {
-		raiseLimits(b)
+		become.RaiseLimits(b.Program, b.proc, b.in.Limits, b.in.CanRaise)
 		b.Step("join namespaces", "")
 	}
 	if in.Join != 0 {

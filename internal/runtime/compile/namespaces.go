@@ -47,7 +47,7 @@ func enterNamespaces(b *builder, ready beginning) {
 		setns(b, b.Given("cgroup", uintptr(b.in.CgroupNS)), unix.CLONE_NEWCGROUP)
 	}
 	if b.userns {
-		raiseLimits(b)
+		become.RaiseLimits(b.Program, b.proc, b.in.Limits, b.in.CanRaise)
 		b.Step("join user namespace", "")
 		setns(b, b.Given("user", uintptr(b.in.UserNS)), unix.CLONE_NEWUSER)
 	}

@@ -1,13 +1,11 @@
 package compile
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/program"
 	"hoy/internal/runtime/rootfs"
 	"hoy/internal/runtime/userns"
@@ -38,22 +36,7 @@ func checkIDs(b *builder) error {
 	if len(m.UIDs)+len(m.GIDs) == 0 && b.ns.Joins(unix.CLONE_NEWUSER) {
 		return nil // a plan is made without a look at the namespace
 	}
-	if err := errors.Join(m.Check(), m.HasRoot()); err != nil {
-		return err
-	}
-	u := b.in.User
-	for _, id := range []struct {
-		what  string
-		group bool
-		list  []uint32
-	}{{"user", false, []uint32{u.UID}}, {"group", true, []uint32{u.GID}}, {"additional group", true, u.Groups}} {
-		for _, n := range id.list {
-			if _, ok := b.hostID(id.group, n); !ok {
-				return fmt.Errorf("%s %d is not in the user namespace's mappings (%s)", id.what, n, m)
-			}
-		}
-	}
-	return nil
+	return m.Has(b.in.User.UID, b.in.User.GID, b.in.User.Groups)
 }
 
 // own gives what was made at rel to the user namespace's root.
@@ -62,28 +45,6 @@ func (b *builder) own(dir program.Reg, rel string) {
 	gid, _ := b.hostID(true, 0)
 	if uid != 0 || gid != 0 {
 		b.Call(unix.SYS_FCHOWNAT, program.R(dir), program.Str(rel), program.Num(uid), program.Num(gid), program.Flag(unix.AT_SYMLINK_NOFOLLOW, "NOFOLLOW"))
-	}
-}
-
-// raiseLimits raises the hard limits that are to be above the caller's own: in
-// a user namespace nobody may.
-func raiseLimits(b *builder) {
-	if !b.in.CanRaise || b.in.Limits == nil {
-		return
-	}
-	for _, l := range b.proc.Rlimits {
-		n, ok := become.Resources[l.Type]
-		if !ok {
-			continue // it is refused later on
-		}
-		own := b.in.Limits(n)
-		if l.Hard <= own {
-			continue
-		}
-		b.Step("raise limit", l.Type)
-		// The soft one comes last, when nothing is left to do that it could hinder.
-		b.Call(unix.SYS_PRLIMIT64, program.Num(0), program.Flag(n, l.Type),
-			program.Mem(&unix.Rlimit{Cur: own, Max: l.Hard}, fmt.Sprintf("{%d, %d}", own, l.Hard)), program.Num(0))
 	}
 }
 

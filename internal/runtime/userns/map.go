@@ -83,6 +83,25 @@ func (m Map) HasRoot() error {
 	return nil
 }
 
+// Has refuses a map that lacks the container's root or a process's own ids.
+func (m Map) Has(uid, gid uint32, groups []uint32) error {
+	if err := errors.Join(m.Check(), m.HasRoot()); err != nil {
+		return err
+	}
+	for _, id := range []struct {
+		what string
+		in   []specs.LinuxIDMapping
+		list []uint32
+	}{{"user", m.UIDs, []uint32{uid}}, {"group", m.GIDs, []uint32{gid}}, {"additional group", m.GIDs, groups}} {
+		for _, n := range id.list {
+			if _, ok := ToHost(id.in, n); !ok {
+				return fmt.Errorf("%s %d is not in the user namespace's mappings (%s)", id.what, n, m)
+			}
+		}
+	}
+	return nil
+}
+
 // ToHost is the parent namespace's number of an id.
 func ToHost(ranges []specs.LinuxIDMapping, id uint32) (uint32, bool) {
 	for _, r := range ranges {
