@@ -175,28 +175,6 @@ func allow(dir string, lines []string) error {
 	return nil
 }
 
-// OOMKills of the kernel's counter.
-func (g *group) OOMKills() (uint64, error) {
-	one, two := g.t.Has("memory")
-	dir, file := g.paths[""], "memory.events"
-	switch {
-	case one:
-		dir, file = g.paths["memory"], "memory.oom_control"
-	case !two:
-		return 0, nil
-	}
-	text, err := kernfs.Read(dir, file)
-	if err != nil {
-		return 0, fmt.Errorf("cgroup %s: %w", g.name, err)
-	}
-	for l := range strings.Lines(text) {
-		if n, ok := strings.CutPrefix(strings.TrimSpace(l), "oom_kill "); ok {
-			return strconv.ParseUint(n, 10, 64)
-		}
-	}
-	return 0, nil
-}
-
 // freezer is where the group is frozen: version 2, wherever it can.
 func (g *group) freezer() (dir string, two bool) {
 	if dir := g.paths[""]; dir != "" && (g.paths["freezer"] == "" || tree.File(dir, "cgroup.freeze")) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/cgroups"
@@ -30,6 +31,8 @@ type group struct {
 	whole bool
 	// unit is the systemd scope that the group is; nil with the driver cgroupfs.
 	unit *unit.Scope
+	// killed is what watch has counted.
+	killed atomic.Uint64
 }
 
 func (g *group) Path() string { return g.name }
@@ -46,6 +49,7 @@ func (g *group) Procs() []string {
 
 func (g *group) Joined() {
 	if g.unit != nil {
+		g.watch()
 		g.unit.Joined()
 	}
 }

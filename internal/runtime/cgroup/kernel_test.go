@@ -76,7 +76,7 @@ func TestEveryLimit(t *testing.T) {
 		{"write bps", "blkio", &res{BlockIO: &specs.LinuxBlockIO{ThrottleWriteBpsDevice: rate}}, "blkio.throttle.write_bps_device=" + dev + "1048576", "io.max=wbps=1048576"},
 		{"read iops", "blkio", &res{BlockIO: &specs.LinuxBlockIO{ThrottleReadIOPSDevice: rate}}, "blkio.throttle.read_iops_device=" + dev + "1048576", "io.max=riops=1048576"},
 		{"write iops", "blkio", &res{BlockIO: &specs.LinuxBlockIO{ThrottleWriteIOPSDevice: rate}}, "blkio.throttle.write_iops_device=" + dev + "1048576", "io.max=wiops=1048576"},
-		{"weight", "blkio", &res{BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(200))}}, "blkio.bfq.weight=200", "io.weight=default 1919|io.bfq.weight=default 200"},
+		{"weight", "blkio", &res{BlockIO: &specs.LinuxBlockIO{Weight: ptr(uint16(200))}}, "blkio.bfq.weight=200", "io.weight=default 1920|io.bfq.weight=default 200"},
 		{"huge pages", "hugetlb", &res{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: page, Limit: 4 << 30}}}, "hugetlb." + page + ".limit_in_bytes=4294967296", "hugetlb." + page + ".max=4294967296"},
 		{"raw", "", &res{Unified: map[string]string{"hugetlb." + page + ".max": "2147483648"}}, "", "hugetlb." + page + ".max=2147483648"},
 	} {
@@ -237,8 +237,11 @@ func TestOwnParents(t *testing.T) {
 	}
 }
 
-// insideEnv names the device that TestInside opens.
+// insideEnv names the device that TestInside opens, or "memory" to fill.
 const insideEnv = "HOY_TEST_DEVICE"
+
+// held keeps what TestInside fills.
+var held [][]byte
 
 // TestInside is no test but the process that TestDevices puts into a group: it
 // waits for a line and then reads a device.
@@ -248,6 +251,15 @@ func TestInside(t *testing.T) {
 		t.Skip("is run by TestDevices")
 	}
 	_, _ = os.Stdin.Read(make([]byte, 3))
+	if device == "memory" {
+		for range 200 {
+			page := make([]byte, 1<<20)
+			for i := range page {
+				page[i] = byte(i)
+			}
+			held = append(held, page)
+		}
+	}
 	f, err := os.Open(device)
 	if err == nil {
 		_, err = f.Read(make([]byte, 1))

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -173,6 +174,45 @@ func TestScopeIsGoneWithAFailedStart(t *testing.T) {
 	if state := show(t, "hoy-bad.scope", "LoadState")["LoadState"]; state != "not-found" {
 		t.Errorf("the unit is %s after %v", state, err)
 	}
+}
+
+// TestScopeOOM looks for the count after systemd has removed the scope.
+func TestScopeOOM(t *testing.T) {
+	m, _ := testSlice(t)
+	g, err := m.Create("", "oom", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(20 << 20)), Swap: ptr(int64(20 << 20))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = g.Remove() }()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestInside$")
+	cmd.Env = []string{insideEnv + "=memory"}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range g.Procs() {
+		if err := os.WriteFile(file, []byte(fmt.Sprint(cmd.Process.Pid)), 0); err != nil {
+			t.Error(err)
+		}
+	}
+	g.Joined()
+	_, _ = in.Write([]byte("go\n"))
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("200 MB went into 20")
+	}
+	// As after any exit: the engine asks a moment later, the group may be gone.
+	for range 100 {
+		if n, err := g.OOMKills(); err != nil {
+			t.Fatal(err)
+		} else if n > 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the kernel's word comes when it comes
+	}
+	t.Error("a kill for want of memory was not counted")
 }
 
 func TestScopePlace(t *testing.T) {
