@@ -126,5 +126,5 @@ func TestBare(t *testing.T) {
 
 func TestSystemd(t *testing.T) {
 	m := newMachine(t, machine.Systemd)
-	boot(t, m, []plan.Step{step("hoy/internal/runtime/cgroup"), step(guest)})
+	boot(t, m, []plan.Step{step(guest)})
 }
