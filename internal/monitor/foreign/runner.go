@@ -26,6 +26,7 @@ import (
 
 	"hoy/internal/monitor"
 	"hoy/internal/runtime"
+	"hoy/internal/runtime/cgroup/tidy"
 )
 
 // How long a runtime's commands may take. Hooks and the checks of a slow disk
@@ -59,6 +60,8 @@ type container struct {
 	// says whether the runtime puts them there itself.
 	procs []string
 	joins bool
+	// group is the name of the cgroup.
+	group string
 	// turn is held by create and delete.
 	turn sync.Mutex
 }
@@ -85,6 +88,7 @@ type Container struct {
 	Runtime monitor.Runtime `json:"runtime"`
 	Procs   []string        `json:"procs,omitempty"`
 	Joins   bool            `json:"joins,omitempty"`
+	Group   string          `json:"group,omitempty"`
 }
 
 // Open makes a Runner, and begins to remove what a monitor that was killed has
@@ -92,7 +96,7 @@ type Container struct {
 func Open(opt Options) *Runner {
 	r := &Runner{dir: opt.Dir, log: opt.Log, track: opt.Track, adopt: opt.Adopt, held: map[string]*container{}}
 	for _, h := range opt.Held {
-		r.held[h.ID] = &container{id: h.ID, dir: filepath.Join(opt.Dir, h.ID), runtime: h.Runtime, procs: h.Procs, joins: h.Joins}
+		r.held[h.ID] = &container{id: h.ID, dir: filepath.Join(opt.Dir, h.ID), runtime: h.Runtime, procs: h.Procs, joins: h.Joins, group: h.Group}
 	}
 	entries, err := os.ReadDir(opt.Dir)
 	if err != nil {
@@ -122,7 +126,7 @@ func (r *Runner) Held() []Container {
 	defer r.mu.Unlock()
 	var list []Container
 	for _, c := range r.held {
-		list = append(list, Container{c.id, c.runtime, c.procs, c.joins})
+		list = append(list, Container{c.id, c.runtime, c.procs, c.joins, c.group})
 	}
 	return list
 }
@@ -160,6 +164,9 @@ func (r *Runner) Start(rt monitor.Runtime, l *runtime.Launch) (_ *runtime.Proces
 	}
 	r.Remove(l.ID) // of a former run that was not forgotten
 	c := &container{id: l.ID, dir: filepath.Join(r.dir, l.ID), runtime: rt, procs: l.CgroupProcs}
+	if l.Spec != nil && l.Spec.Linux != nil {
+		c.group = l.Spec.Linux.CgroupsPath
+	}
 	c.turn.Lock()
 	defer c.turn.Unlock()
 	r.mu.Lock()
@@ -346,6 +353,9 @@ func (r *Runner) remove(c *container) {
 		if err := r.call(c, deleteTime, "delete", "--force", c.id); err != nil {
 			r.log.Warn("a runtime does not delete a container", "container", c.id, "runtime", c.runtime.Name, "error", err)
 		}
+	}
+	if len(c.procs) > 0 {
+		tidy.Parents(c.group, filepath.Dir(c.procs[0]))
 	}
 	// Only an empty directory: it must not be the way into a root file system.
 	err := os.Remove(c.path(rootDir))

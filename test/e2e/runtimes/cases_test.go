@@ -179,6 +179,11 @@ func testLimits(s *scene) {
 	r := s.run("--name", "oom-"+s.runtime, "--memory", "32m", "--memory-swap", "32m", "busybox", "sh", "-c", "dd if=/dev/zero of=/dev/null bs=64M count=1")
 	s.want("exit code without memory", strconv.Itoa(r.Code), "137")
 	s.want("out of memory", s.Must("inspect", "-f", "{{.State.OOMKilled}}", "oom-"+s.runtime), "true")
+	parent := "/" + engine.Unique(s.Name+"-")
+	s.must("--rm", "--cgroup-parent", parent, "busybox", "true")
+	engine.Eventually(s.t, "no parent of a cgroup is left", func() bool {
+		return len(glob("/sys/fs/cgroup/*"+parent))+len(glob("/sys/fs/cgroup"+parent)) == 0
+	})
 	name := s.up("--memory", "64m", "--cpus", "0.5", "--pids-limit", "50", "busybox", "sleep", "1000")
 	stats := s.Must("stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}}", name)
 	if !strings.HasPrefix(stats, "1 ") || !strings.HasSuffix(stats, "/ 64MiB") {

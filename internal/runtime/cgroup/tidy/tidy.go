@@ -14,18 +14,7 @@ import (
 // makes none (systemd's own, and version 2 on a hybrid machine). The kernel
 // refuses to remove what a process is in.
 func Empty(parent string) {
-	if !strings.HasPrefix(parent, "/") || filepath.Clean(parent) == "/" {
-		return
-	}
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
-	if err != nil {
-		return
-	}
-	for _, m := range mounts {
-		if m.Root != "/" {
-			continue // a part of a hierarchy, seen elsewhere
-		}
-		dir := filepath.Join(m.Mountpoint, parent)
+	for _, dir := range everywhere(parent) {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			continue
@@ -37,4 +26,39 @@ func Empty(parent string) {
 		}
 		_ = os.Remove(dir)
 	}
+}
+
+// Parents removes group's parents, as far as they are empty and gone already
+// from the hierarchy in which the group was dir: whoever removed them there had
+// made them, and a runtime has made them in others.
+func Parents(group, dir string) {
+	root, ok := strings.CutSuffix(dir, group)
+	if !ok || !filepath.IsAbs(group) {
+		return
+	}
+	for at := filepath.Dir(group); at != "/"; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(root, at)); !os.IsNotExist(err) {
+			return
+		}
+		for _, dir := range everywhere(at) {
+			_ = os.Remove(dir)
+		}
+	}
+}
+
+// everywhere are the directories of a group in all mounted hierarchies.
+func everywhere(group string) (dirs []string) {
+	if !filepath.IsAbs(group) || filepath.Clean(group) == "/" {
+		return nil
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	if err != nil {
+		return nil
+	}
+	for _, m := range mounts {
+		if m.Root == "/" { // else it is a part of a hierarchy, seen elsewhere
+			dirs = append(dirs, filepath.Join(m.Mountpoint, group))
+		}
+	}
+	return dirs
 }

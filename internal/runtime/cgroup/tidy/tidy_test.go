@@ -33,6 +33,35 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
+func TestParents(t *testing.T) {
+	dirs := everywhere(fmt.Sprintf("/hoytidy%d/a/b", os.Getpid()))
+	if os.Getuid() != 0 || len(dirs) < 2 {
+		t.Skipf("needs root and two hierarchies, has %d", len(dirs))
+	}
+	group := fmt.Sprintf("/hoytidy%d/a/b/id", os.Getpid())
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	Parents(group, filepath.Join(dirs[0], "id"))
+	if !exists(dirs[1]) {
+		t.Error("parents that are still in use elsewhere were removed")
+	}
+	for dir := dirs[0]; filepath.Base(dir) != filepath.Base(filepath.Dir(filepath.Dir(dirs[0]))); dir = filepath.Dir(dir) {
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	Parents(group, filepath.Join(dirs[0], "id"))
+	for _, dir := range dirs[1:] {
+		if exists(filepath.Dir(dir)) || !exists(filepath.Dir(filepath.Dir(dir))) {
+			t.Errorf("%s: what is gone elsewhere must go, what is not must stay", dir)
+		}
+	}
+	Empty(fmt.Sprintf("/hoytidy%d", os.Getpid()))
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
