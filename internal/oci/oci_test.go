@@ -287,7 +287,7 @@ func TestRefusals(t *testing.T) {
 		"duplicated ns":                func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) },
 		"is not absolute":              func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "x"}}} },
 		"mappings specified":           func(s *specs.Spec) { s.Linux.UIDMappings = []specs.LinuxIDMapping{{Size: 1}} },
-		"without setting console": func(s *specs.Spec) { s.Process.Terminal = true },
+		"without setting console":      func(s *specs.Spec) { s.Process.Terminal = true },
 	} {
 		r := hoy(t, "true", change)
 		r.refused(1, text, "create", "x")
