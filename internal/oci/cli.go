@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"hoy/internal/oci/self"
 	"hoy/internal/oci/state"
 	"hoy/internal/version"
 )
@@ -116,7 +117,7 @@ func (a *app) main(args []string) int {
 	for _, v := range verbs() {
 		if v.name == f.Arg(0) {
 			if v.forks && a.seals {
-				if err := seal(); err != nil {
+				if err := self.Seal(); err != nil {
 					a.log.debug("run from a read-only mount: %v", err)
 				}
 			}

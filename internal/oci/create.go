@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -19,6 +18,7 @@ import (
 	"hoy/internal/oci/box"
 	"hoy/internal/oci/config"
 	"hoy/internal/oci/hook"
+	"hoy/internal/oci/self"
 	"hoy/internal/oci/state"
 	"hoy/internal/oci/tty"
 	"hoy/internal/runtime"
@@ -79,7 +79,7 @@ func (c *creation) read() error {
 	if err := state.CheckID(c.id); err != nil {
 		return err
 	}
-	if err := mayMount(); err != nil {
+	if err := self.MayMount(); err != nil {
 		return err
 	}
 	dir := c.bundle
@@ -139,7 +139,7 @@ func (c *creation) create() (_ *made, err error) {
 	if err != nil {
 		return nil, err
 	}
-	keep, err := config.PassedFDs(c.spec.Process, listenFDs(), c.preserve)
+	keep, err := config.PassedFDs(c.spec.Process, self.ListenFDs(), c.preserve)
 	if err != nil {
 		return nil, err
 	}
@@ -180,14 +180,6 @@ func (c *creation) create() (_ *made, err error) {
 	return m, nil
 }
 
-// listenFDs is LISTEN_FDS where it is meant for this process.
-func listenFDs() string {
-	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
-		return ""
-	}
-	return os.Getenv("LISTEN_FDS")
-}
-
 // record is what is known beforehand.
 func (c *creation) record() (state.Record, []byte, error) {
 	lin := c.spec.Linux
@@ -195,7 +187,7 @@ func (c *creation) record() (state.Record, []byte, error) {
 		lin.CgroupsPath = c.id
 	}
 	if !c.systemd && !filepath.IsAbs(lin.CgroupsPath) {
-		base, err := ownCgroup()
+		base, err := self.Cgroup()
 		if err != nil {
 			return state.Record{}, nil, err
 		}
@@ -206,29 +198,6 @@ func (c *creation) record() (state.Record, []byte, error) {
 		ID: c.id, Phase: state.Creating, Bundle: c.bundle, Rootfs: c.spec.Root.Path, Created: time.Now().UTC(), Owner: os.Geteuid(),
 		CgroupsPath: lin.CgroupsPath, Systemd: c.systemd, Annotations: c.spec.Annotations, Namespaces: config.OwnNamespaces(lin),
 	}, spec, err
-}
-
-// ownCgroup is where a relative path begins: the verbs that come later may be
-// in another group, so that it is made absolute once. On version 2 it is the
-// parent of the own group, since a group with processes has no children with
-// controllers.
-func ownCgroup() (string, error) {
-	data, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return "", err
-	}
-	own := ""
-	for line := range strings.Lines(string(data)) {
-		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
-		controllers, dir, _ := strings.Cut(rest, ":")
-		if strings.Contains(","+controllers+",", ",devices,") {
-			return dir, nil
-		}
-		if controllers == "" {
-			own = filepath.Dir(dir)
-		}
-	}
-	return own, nil
 }
 
 // group makes the control group.

@@ -37,7 +37,8 @@ type yard struct {
 	seen   map[string]bool
 }
 
-const leakID = "hoy-leak-test"
+// leakID is this process's own: the same test may run beside.
+var leakID = fmt.Sprintf("hoy-leak-test-%d", os.Getpid())
 
 func newYard(t *testing.T) *yard {
 	t.Helper()
@@ -54,7 +55,7 @@ func newYard(t *testing.T) *yard {
 	}
 	s := config.Example()
 	s.Process.Terminal, s.Process.Args, s.Root.Readonly = false, []string{"/bin/busybox", "sleep", "1000"}, false
-	s.Linux.CgroupsPath = "/hoy-leak-test/" + leakID
+	s.Linux.CgroupsPath = "/" + leakID + "/box"
 	s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}
 	data, err := json.Marshal(s)
 	y.must(err)
@@ -133,7 +134,7 @@ func (y *yard) check() error {
 	if left, err := os.ReadDir(y.root); err != nil || len(left) > 0 {
 		return fmt.Errorf("state is left: %v, %w", left, err)
 	}
-	p, err := cgroup.ForPath("/hoy-leak-test/"+leakID, leakID, false)
+	p, err := cgroup.ForPath("/"+leakID+"/box", leakID, false)
 	if err != nil || p.Exists() {
 		return fmt.Errorf("the control group is left: %w", err)
 	}
