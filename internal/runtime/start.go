@@ -15,6 +15,7 @@ import (
 	"hoy/internal/runtime/compile"
 	"hoy/internal/runtime/identity"
 	"hoy/internal/runtime/namespace"
+	"hoy/internal/runtime/netdev"
 	"hoy/internal/runtime/points"
 	"hoy/internal/runtime/program"
 	"hoy/internal/runtime/rootfs"
@@ -67,7 +68,24 @@ func Start(l *Launch) (*Process, error) {
 		return nil, fail("read specification", err)
 	}
 	defer res.Program.Close()
-	return launch(res, joins, l.BeforePivot)
+	return launch(res, joins, whilePaused(l))
+}
+
+// whilePaused is what is done while the process waits before it leaves the
+// host's mounts: network devices moved, then the caller's own.
+func whilePaused(l *Launch) func(pid int) error {
+	if len(l.Spec.Linux.NetDevices) == 0 {
+		return l.BeforePivot
+	}
+	return func(pid int) error {
+		if err := netdev.Move(pid, l.Spec.Linux.NetDevices); err != nil {
+			return fail("move network devices", err)
+		}
+		if l.BeforePivot == nil {
+			return nil
+		}
+		return l.BeforePivot(pid)
+	}
 }
 
 // Plan is the program of a start as text. Nothing is touched; a user's name is
@@ -103,8 +121,9 @@ func held(in *compile.Input, l *Launch) {
 	if l.Start != nil {
 		in.Start = int(l.Start.Fd())
 	}
+	in.Pause = len(l.Spec.Linux.NetDevices) > 0
 	if l.BeforePivot != nil {
-		in.Pause = true
+		in.Pause, in.Hooks = true, true
 		if l.Spec.Root != nil {
 			in.RootAt = l.Spec.Root.Path
 		}

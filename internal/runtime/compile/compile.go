@@ -16,6 +16,8 @@ import (
 	"hoy/internal/runtime/identity"
 	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/namespace"
+	"hoy/internal/runtime/netdev"
+	"hoy/internal/runtime/numa"
 	"hoy/internal/runtime/program"
 	"hoy/internal/runtime/userns"
 )
@@ -63,6 +65,8 @@ type Input struct {
 	// tree, as well as under the host's "/" from where it is entered. Hooks run then.
 	Pause  bool
 	RootAt string
+	// Hooks: the caller runs them then.
+	Hooks bool
 	// NoPivot moves the root file system over "/" where the host's root, such as
 	// an initramfs, cannot be pivoted from. NoKeyring leaves the session keyring.
 	NoPivot, NoKeyring bool
@@ -131,7 +135,7 @@ func Start(in Input, text bool) (*Result, error) {
 	steps := []func(*builder) error{
 		(*builder).check, (*builder).namespaces, devices, (*builder).cgroups, (*builder).prepareMounts, prepareMask, prepareTerminal, prepareStdio,
 		(*builder).enter, (*builder).placeMounts, sysctls, console, hidePaths, pause, (*builder).leaveHost,
-		stdio, hostname, (*builder).workdir, (*builder).readonlyRoot, (*builder).become,
+		stdio, hostname, memoryPolicy, (*builder).workdir, (*builder).readonlyRoot, (*builder).become,
 	}
 	for _, step := range steps {
 		if err := step(b); err != nil {
@@ -166,7 +170,7 @@ func (b *builder) check() error {
 	switch {
 	case b.proc == nil || len(b.proc.Args) == 0:
 		return fmt.Errorf("no command specified")
-	case !b.in.Pause && b.spec.Hooks != nil && hooks(b.spec.Hooks) > 0:
+	case !b.in.Hooks && b.spec.Hooks != nil && hooks(b.spec.Hooks) > 0:
 		return fmt.Errorf("OCI hooks are not supported by the built-in runtime; choose another with --runtime")
 	case b.lin.MountLabel != "" && !b.in.LSM.SELinux:
 		return fmt.Errorf("SELinux is not enabled on this machine, and mounts are to have the label %q", b.lin.MountLabel)
@@ -180,11 +184,17 @@ func (b *builder) check() error {
 			}
 		}
 	}
+	if err := netdev.Check(b.lin.NetDevices); err != nil {
+		return err
+	}
 	if !strings.HasPrefix(b.proc.Cwd, "/") {
 		return fmt.Errorf("working directory %q is not an absolute path", b.proc.Cwd)
 	}
 	return nil
 }
+
+// memoryPolicy is the last thing that is of the machine and not of the user.
+func memoryPolicy(b *builder) error { return numa.Set(b.Program, b.lin.MemoryPolicy) }
 
 func hooks(h *specs.Hooks) int {
 	//nolint:staticcheck // Prestart is deprecated, and must be refused like the others.

@@ -101,6 +101,9 @@ func (s Set) check(spec *specs.Spec) error {
 	case s.Own&unix.CLONE_NEWUTS == 0 && spec.Domainname != "":
 		return fmt.Errorf("domain name %q: the container has no UTS namespace of its own", spec.Domainname)
 	}
+	if len(lin.NetDevices) > 0 && s.Own&unix.CLONE_NEWNET == 0 {
+		return fmt.Errorf("network devices need a network namespace of the container's own")
+	}
 	for clock, offset := range lin.TimeOffsets {
 		if clock != "monotonic" && clock != "boottime" {
 			return fmt.Errorf("time offset: unknown clock %q (there are monotonic and boottime)", clock)

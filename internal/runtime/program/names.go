@@ -21,6 +21,7 @@ var names = map[uintptr]string{
 	unix.SYS_SCHED_SETATTR: "sched_setattr", unix.SYS_SCHED_SETAFFINITY: "sched_setaffinity", unix.SYS_IOPRIO_SET: "ioprio_set", unix.SYS_PERSONALITY: "personality",
 	unix.SYS_READ: "read", unix.SYS_RT_SIGPROCMASK: "rt_sigprocmask", unix.SYS_SECCOMP: "seccomp",
 	unix.SYS_SETDOMAINNAME: "setdomainname", unix.SYS_SETGROUPS: "setgroups",
+	unix.SYS_SET_MEMPOLICY: "set_mempolicy", unix.SYS_FSPICK: "fspick",
 	unix.SYS_SETHOSTNAME: "sethostname", unix.SYS_SETNS: "setns", unix.SYS_SETRESGID: "setresgid",
 	unix.SYS_SETRESUID: "setresuid", unix.SYS_SETSID: "setsid", unix.SYS_STATX: "statx",
 	unix.SYS_SYMLINKAT: "symlinkat", unix.SYS_UMASK: "umask", unix.SYS_UMOUNT2: "umount2",
