@@ -2,10 +2,10 @@ package compile
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -271,18 +271,13 @@ func (b *builder) prepareCgroup(m *mount) error {
 	if err := b.newFS(m, "tmpfs"); err != nil {
 		return err
 	}
-	names := make([]string, 0, len(groups))
-	for name := range groups {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		b.Node(m.fd, name, unix.S_IFDIR|0o755, 0)
 		sub := &mount{dest: m.dest + "/" + name, made: true, fd: b.FD("mnt:" + m.dest + "/" + name)}
 		b.CloneTree(sub.fd, groups[name], bind)
 		m.groups = append(m.groups, sub)
 	}
-	for _, link := range sortedKeys(b.in.Cgroups.Links) {
+	for _, link := range slices.Sorted(maps.Keys(b.in.Cgroups.Links)) {
 		if groups[b.in.Cgroups.Links[link]] != "" {
 			b.Call(unix.SYS_SYMLINKAT, program.Str(b.in.Cgroups.Links[link]), program.R(m.fd), program.Str(link))
 		}
@@ -308,13 +303,4 @@ func controller(tasks string) string {
 	rel := strings.TrimPrefix(tasks, cgroupMount+"/")
 	name, _, _ := strings.Cut(rel, "/")
 	return name
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

@@ -3,7 +3,9 @@ package compile
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -58,7 +60,7 @@ func sysctls(b *builder) error {
 	if b.hasProc {
 		proc = b.procFS
 	}
-	for _, key := range sortedKeys(b.lin.Sysctl) {
+	for _, key := range slices.Sorted(maps.Keys(b.lin.Sysctl)) {
 		value := b.lin.Sysctl[key]
 		name := strings.ReplaceAll(key, "/", ".")
 		if err := b.ns.Sysctl(name); err != nil {
