@@ -283,4 +283,16 @@ func podmanUsers(v *verbList, p *podman) {
 		p.says(t, "0 100000 65536", "exec", "mapped", "sh", "-c", "echo $(cat /proc/self/uid_map)")
 		p.ok(t, "rm", "-f", "-t", "0", "mapped")
 	})
+	v.run("run --userns auto", func(t *testing.T) {
+		ids := p.dir + "/ids" // those of podman's user "containers", in this room alone
+		if err := os.WriteFile(ids, []byte("containers:300000:262144\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p.must("mount", "--bind", ids, "/etc/subuid")
+		p.must("mount", "--bind", ids, "/etc/subgid")
+		out := p.do(t, "--userns=auto:size=1000", "bb", "sh", "-c", "echo $(id -u) $(cat /proc/self/uid_map); touch /made").Must(t)
+		if f := strings.Fields(out); len(f) != 4 || f[0] != "0" || f[1] != "0" || f[2] < "300000" || f[3] != "1000" {
+			t.Error(out)
+		}
+	})
 }
