@@ -157,7 +157,7 @@ func TestUpdateOrder(t *testing.T) {
 	if err := g.Update(&specs.LinuxResources{CPU: &specs.LinuxCPU{Period: ptr(uint64(80000))}}); err != nil {
 		t.Error(err)
 	}
-	if v := g.(*group).values(); v["cpu.max"] != "20000 80000" && v["cpu.cfs_quota_us"]+" "+v["cpu.cfs_period_us"] != "20000 80000" {
+	if v := values(g.(*group)); v["cpu.max"] != "20000 80000" && v["cpu.cfs_quota_us"]+" "+v["cpu.cfs_period_us"] != "20000 80000" {
 		t.Errorf("a period alone made of the quota: %v", v)
 	}
 }
@@ -172,7 +172,7 @@ func TestRefusedUpdateIsPutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = g.Remove() }()
-	before := g.(*group).values()
+	before := values(g.(*group))
 	err = g.Update(&specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: ptr(int64(32 << 20))}, CPU: &specs.LinuxCPU{Quota: ptr(int64(30000)), Cpus: "4000"},
 	})
@@ -180,7 +180,7 @@ func TestRefusedUpdateIsPutBack(t *testing.T) {
 		t.Fatal("processor 4000 was given")
 	}
 	for file, want := range before {
-		if now := g.(*group).values()[file]; now != want {
+		if now := values(g.(*group))[file]; now != want {
 			t.Errorf("%s is %q after the refusal, was %q", file, now, want)
 		}
 	}

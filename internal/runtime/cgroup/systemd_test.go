@@ -65,7 +65,7 @@ func join(t *testing.T, g Group) *exec.Cmd {
 }
 
 // values are what the kernel holds of the limits in TestScope.
-func (g *group) values() map[string]string {
+func values(g *group) map[string]string {
 	files := map[string]string{"memory.max": "", "memory.low": "", "cpu.max": "", "cpu.weight": "", "pids.max": ""}
 	if !g.t.Unified() {
 		files = map[string]string{
@@ -118,21 +118,21 @@ func TestScope(t *testing.T) {
 	if got["MemoryMax"] != "67108864" && got["MemoryLimit"] != "67108864" {
 		t.Errorf("systemd's memory limit: %v", got)
 	}
-	before := g.values()
+	before := values(g)
 	t.Logf("in the kernel: %v", before)
 	if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
 		t.Fatalf("daemon-reload: %v: %s", err, out)
 	}
 	for file, want := range before {
-		if now := g.values()[file]; now != want {
+		if now := values(g)[file]; now != want {
 			t.Errorf("after daemon-reload %s is %q, was %q", file, now, want)
 		}
 	}
 	if err := g.Update(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(128 << 20))}, Pids: &specs.LinuxPids{Limit: ptr(int64(44))}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := show(t, "hoy-one.scope", "TasksMax"); got["TasksMax"] != "44" || g.values()["pids.max"] != "44" {
-		t.Errorf("after update: %v, %v", got, g.values())
+	if got := show(t, "hoy-one.scope", "TasksMax"); got["TasksMax"] != "44" || values(g)["pids.max"] != "44" {
+		t.Errorf("after update: %v, %v", got, values(g))
 	}
 	if _, err := m.Create("", "one", limits); !errdefs.IsAlreadyExists(err) {
 		t.Errorf("a second of the same name: %v", err)
