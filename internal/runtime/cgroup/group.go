@@ -49,7 +49,7 @@ func (g *group) Procs() []string {
 
 func (g *group) Joined() {
 	if g.unit != nil {
-		g.watch()
+		g.watch(&g.killed)
 		g.unit.Joined()
 	}
 }

@@ -95,7 +95,7 @@ func (s *scopes) Open(parent, id string) (Group, error) {
 		return nil, err
 	}
 	if g.Exists() {
-		g.watch()
+		g.watch(&g.killed)
 		return g, nil
 	}
 	// A container may run from before the driver was changed.

@@ -1,4 +1,5 @@
-package cgroup
+// Package oom counts the processes of a group that were killed for want of memory.
+package oom
 
 import (
 	"encoding/binary"
@@ -15,37 +16,12 @@ import (
 	"hoy/internal/runtime/cgroup/tree"
 )
 
-// memory is where the group's memory is counted, in which file processes that
-// were killed for want of it are, and whether that is version 1's.
-func (g *group) memory() (dir, file string, one bool) {
-	one, two := g.t.Has("memory")
-	switch {
-	case one:
-		return g.paths["memory"], "memory.oom_control", true
-	case two:
-		return g.paths[""], "memory.events", false
+// Kills is the kernel's count; one says that dir is version 1's.
+func Kills(dir string, one bool) (uint64, error) {
+	file := "memory.events"
+	if one {
+		file = "memory.oom_control"
 	}
-	return "", "", false
-}
-
-// OOMKills of the kernel's counter. systemd removes a scope, counters and all,
-// as soon as its last process has ended: what was seen until then counts.
-func (g *group) OOMKills() (uint64, error) {
-	dir, file, _ := g.memory()
-	if dir == "" {
-		return 0, nil
-	}
-	n, err := oomKills(dir, file)
-	if g.unit != nil {
-		return max(n, g.killed.Load()), nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("cgroup %s: %w", g.name, err)
-	}
-	return n, nil
-}
-
-func oomKills(dir, file string) (uint64, error) {
 	text, err := kernfs.Read(dir, file)
 	if err != nil {
 		return 0, err
@@ -58,15 +34,11 @@ func oomKills(dir, file string) (uint64, error) {
 	return 0, nil
 }
 
-// watch counts, until the group is gone, what the kernel tells of its memory.
-func (g *group) watch() {
-	dir, file, one := g.memory()
-	if dir == "" {
-		return
-	}
-	open := watchTwo
+// Watch counts into killed until the group is gone.
+func Watch(dir string, one bool, killed *atomic.Uint64) {
+	open, count := watchTwo, countTwo
 	if one {
-		open = watchOne
+		open, count = watchOne, countOne
 	}
 	f, err := open(dir)
 	if err != nil {
@@ -74,11 +46,7 @@ func (g *group) watch() {
 	}
 	go func() {
 		defer func() { _ = f.Close() }()
-		if one {
-			countOne(f, dir, &g.killed)
-		} else {
-			countTwo(f, dir, file, &g.killed)
-		}
+		count(f, dir, killed)
 	}()
 }
 
@@ -133,10 +101,10 @@ func watchTwo(dir string) (*os.File, error) {
 	return f, nil
 }
 
-func countTwo(f *os.File, dir, file string, killed *atomic.Uint64) {
+func countTwo(f *os.File, dir string, killed *atomic.Uint64) {
 	buf := make([]byte, 1024)
 	for {
-		n, err := oomKills(dir, file)
+		n, err := Kills(dir, false)
 		if err != nil {
 			return
 		}
