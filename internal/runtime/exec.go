@@ -38,6 +38,7 @@ func StartExec(e *Exec) (*Process, error) {
 		PidFD: int(t.pidfd.Fd()), Join: t.join, Birth: bornLast(e),
 		Chroot: t.joins.kinds&unix.CLONE_NEWNS == 0, Map: t.ids,
 	}
+	e.Filter.fill(&in.Input)
 	if in.Birth {
 		in.First = t.joins.kinds
 		t.joins.target, t.joins.kinds = nil, 0
@@ -59,12 +60,13 @@ func StartExec(e *Exec) (*Process, error) {
 	}
 	defer res.Program.Close()
 	res.Born = in.Birth
+	res.Listener = e.Filter.send(specs.StateRunning, e.Target)
 	return launch(res, &t.joins, nil)
 }
 
 // bornLast: a scheduling policy would be lost, or forbid the copy.
 func bornLast(e *Exec) bool {
-	return e.Process.Scheduler == nil && become.BirthPasses(e.Seccomp, e.Process.Terminal)
+	return e.Process.Scheduler == nil && !e.Filter.listens() && become.BirthPasses(e.Seccomp, e.Process.Terminal)
 }
 
 // target is the container's first process, held so that its number cannot

@@ -44,6 +44,8 @@ type Launch struct {
 	// Seccomp is the compiled BPF program (struct sock_filter, 8 bytes each);
 	// it replaces Spec.Linux.Seccomp. Empty means no filter.
 	Seccomp []byte `json:"seccomp,omitempty"`
+	// Filter, where not nil, says how Seccomp is loaded and who is asked about calls.
+	Filter *Filter `json:"filter,omitempty"`
 	// CgroupProcs are the cgroup.procs files that the process is written to
 	// before it runs any of the container's code.
 	CgroupProcs []string `json:"cgroupProcs,omitempty"`
@@ -97,6 +99,8 @@ type Exec struct {
 	User    string         `json:"user,omitempty"`
 	Groups  []string       `json:"groups,omitempty"`
 	Seccomp []byte         `json:"seccomp,omitempty"`
+	// Filter as in Launch.
+	Filter *Filter `json:"filter,omitempty"`
 	// CgroupProcs as in Launch.
 	CgroupProcs []string  `json:"cgroupProcs,omitempty"`
 	ConsoleSize specs.Box `json:"consoleSize,omitempty"`

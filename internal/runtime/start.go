@@ -68,6 +68,7 @@ func Start(l *Launch) (*Process, error) {
 		return nil, fail("read specification", err)
 	}
 	defer res.Program.Close()
+	res.Listener = l.Filter.send(specs.StateCreating, 0)
 	return launch(res, joins, whilePaused(l))
 }
 
@@ -117,6 +118,7 @@ func Plan(l *Launch) (string, error) {
 
 // held puts in what concerns a start in two halves.
 func held(in *compile.Input, l *Launch) {
+	l.Filter.fill(in)
 	in.KeepFDs, in.NoPivot, in.NoKeyring = l.KeepFDs, l.NoPivot, l.NoKeyring
 	if l.Start != nil {
 		in.Start = int(l.Start.Fd())
@@ -285,6 +287,9 @@ func launch(res *compile.Result, joins *joins, hooks func(pid int) error) (*Proc
 		if err := child.Reborn(); err != nil {
 			return nil, startError(err)
 		}
+	}
+	if res.Listener != nil {
+		child.OnListener(func(fd int) error { return res.Listener(child.Pid, fd) })
 	}
 	if hooks != nil {
 		if err := child.Paused(); err != nil {

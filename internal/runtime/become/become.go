@@ -35,7 +35,11 @@ type Becoming struct {
 	// nothing but the command to become comes into the container. Terminal says
 	// that the copy's standard input is to be its controlling terminal.
 	Birth, Terminal bool
-	Personality     *specs.LinuxPersonality
+	// FilterFlags are SECCOMP_FILTER_FLAG_… bits; with Listener somebody outside is
+	// asked about calls.
+	FilterFlags uint32
+	Listener    bool
+	Personality *specs.LinuxPersonality
 	// LSM says what the kernel has. Proc holds the host's procfs where a label asks for it.
 	LSM  LSM
 	Proc program.Reg

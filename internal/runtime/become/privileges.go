@@ -151,9 +151,8 @@ func (b *Becoming) restrict(sets capSets) {
 	b.Step("restrict", "")
 	b.Signals()
 	b.Call(unix.SYS_RT_SIGPROCMASK, program.Flag(unix.SIG_SETMASK, "SIG_SETMASK"), program.Mem(new(uint64), "[]"), program.Num(0), program.Num(8))
-	if b.Hold != nil {
-		b.Hold()
-		b.Step("restrict", "")
+	if !b.Listener {
+		b.hold()
 	}
 	b.Call(unix.SYS_CLOSE_RANGE, program.Num(3+b.KeepFDs), program.Flag(uint32(0xffffffff), "~0"), program.Flag(unix.CLOSE_RANGE_CLOEXEC, "CLOEXEC"))
 	drop := func() {
@@ -171,10 +170,32 @@ func (b *Becoming) restrict(sets capSets) {
 		drop()
 		b.Call(unix.SYS_PRCTL, program.Flag(unix.PR_SET_NO_NEW_PRIVS, "PR_SET_NO_NEW_PRIVS"), program.Num(1), program.Num(0), program.Num(0), program.Num(0))
 		b.filter()
+		b.holdListened()
 		return
 	}
 	b.filter()
+	b.holdListened()
 	drop()
+}
+
+func (b *Becoming) hold() {
+	if b.Hold != nil {
+		b.Hold()
+		b.Step("restrict", "")
+	}
+}
+
+// holdListened: who takes the listener is not there any more when the wait is
+// over, so the filter comes first, and whoever is asked has to let the wait pass.
+func (b *Becoming) holdListened() {
+	if b.Listener {
+		b.hold()
+	}
+}
+
+var filterFlags = []program.Bit{
+	{Value: unix.SECCOMP_FILTER_FLAG_LOG, Name: "LOG"}, {Value: unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, Name: "SPEC_ALLOW"},
+	{Value: unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, Name: "NEW_LISTENER"}, {Value: unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, Name: "WAIT_KILLABLE_RECV"},
 }
 
 // filter loads the compiled seccomp program.
@@ -190,6 +211,15 @@ func (b *Becoming) filter() {
 	}
 	prog := &unix.SockFprog{Len: uint16(n), Filter: &insns[0]}
 	b.Step("load seccomp filter", "")
-	b.Call(unix.SYS_SECCOMP, program.Flag(unix.SECCOMP_SET_MODE_FILTER, "SET_MODE_FILTER"), program.Flag(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, "SPEC_ALLOW"),
-		program.Mem(prog, fmt.Sprintf("[%d instructions]", n)))
+	flags := b.FilterFlags
+	load := func() {
+		b.Call(unix.SYS_SECCOMP, program.Flag(unix.SECCOMP_SET_MODE_FILTER, "SET_MODE_FILTER"), program.Flag(flags, program.Words(uint64(flags), filterFlags)),
+			program.Mem(prog, fmt.Sprintf("[%d instructions]", n)))
+	}
+	if b.Listener {
+		flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+		b.Listened(load)
+		return
+	}
+	load()
 }

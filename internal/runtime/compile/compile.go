@@ -51,6 +51,9 @@ type Input struct {
 	// whether it may go above them.
 	Limits   func(resource int) uint64
 	CanRaise bool
+	// FilterFlags and Listener are about Seccomp, see become.Becoming.
+	FilterFlags uint32
+	Listener    bool
 	// LSM are the security modules of the kernel.
 	LSM become.LSM
 	// Own are the capabilities that the calling process can give.
@@ -93,6 +96,8 @@ type Result struct {
 	// Console holds the terminal's master side; valid where HasConsole.
 	Console    program.Reg
 	HasConsole bool
+	// Listener takes the filter's listener where there is one.
+	Listener func(pid, fd int) error
 	// Born: the process that goes on is the child's copy, see ExecInput.Birth.
 	Born bool
 	// Reborn: another process goes on in the child's place.

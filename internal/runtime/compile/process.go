@@ -58,6 +58,7 @@ func (b *builder) become() error {
 		Program: b.Program, Process: b.proc, Args: b.args(), User: b.in.User, Seccomp: b.in.Seccomp,
 		Own: b.in.Own, UserNS: b.userns, Limits: b.in.Limits, CanRaise: b.in.CanRaise, Warn: b.warn,
 		KeepFDs: b.in.KeepFDs, Birth: b.birth, Terminal: b.proc.Terminal,
+		FilterFlags: b.in.FilterFlags, Listener: b.in.Listener,
 		Personality: b.lin.Personality, LSM: b.in.LSM, Proc: b.hostProc,
 	}
 	if b.in.Start > 0 {

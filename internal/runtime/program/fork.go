@@ -62,6 +62,11 @@ func run(ops []op, pc int, regs []uintptr, sock uintptr) {
 			defaults()
 		case kindClose:
 			e = closeOthers(o, regs)
+		case kindTell:
+			msg[0], msg[1] = msgListener, int32(value(o, regs, 0))
+			_, _, e = syscall.RawSyscall6(unix.SYS_WRITE, sock, uintptr(unsafe.Pointer(&msg)), unsafe.Sizeof(msg), 0, 0, 0)
+		case kindSpin:
+			e = spin(o.args[0])
 		case kindForget:
 			e = forget(o, uintptr(unsafe.Pointer(&msg)))
 		case kindReborn:

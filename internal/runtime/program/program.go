@@ -31,6 +31,8 @@ const (
 	kindCheck
 	kindSignals
 	kindForget
+	kindTell
+	kindSpin
 	kindReborn
 	kindClose // all descriptors from nr up but those in args
 )
@@ -85,6 +87,8 @@ type Program struct {
 	keep   []unsafe.Pointer
 	// births: the program has a Birth, and moved is what then lives outside the heap.
 	births bool
+	// taken is what a child with a listener waits for.
+	taken *uint64
 	moved  []moved
 	parent Reg
 	child  Reg

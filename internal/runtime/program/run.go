@@ -170,6 +170,8 @@ type Child struct {
 	late bool
 	// early is a fault that came before the pid of the process that it is about.
 	early *message
+	// listen takes the descriptor of Listened.
+	listen func(fd int) error
 }
 
 // patience bounds how long a child may be silent. All that takes its time, such

@@ -14,10 +14,11 @@ import (
 // What a child writes to its caller is a message of two 32-bit words: the
 // number of an instruction with an errno, or one of these with a zero.
 const (
-	msgPaused  = -1 // it waits for Continue
-	msgWaiting = -2 // it waits for a connection, and reports there from now on
-	msgGoing   = -3 // it has the connection: what ends it without a fault from here on is its command
-	msgReborn  = -3 // with a pid instead of the zero: that process goes on in its place
+	msgPaused   = -1 // it waits for Continue
+	msgWaiting  = -2 // it waits for a connection, and reports there from now on
+	msgGoing    = -3 // it has the connection: what ends it without a fault from here on is its command
+	msgListener = -4 // with a descriptor's number: see Listened
+	msgReborn   = -3 // with a pid instead of the zero: that process goes on in its place
 )
 
 // message is one message of a child.
@@ -180,6 +181,13 @@ func (c *Child) Exec() error {
 		msg = *c.early
 	} else {
 		msg, n = c.read()
+	}
+	if n == len(msg)*4 && msg[0] == msgListener {
+		if err := c.takeListener(int(msg[1])); err != nil {
+			c.Kill()
+			return err
+		}
+		return c.Exec()
 	}
 	_ = unix.Close(c.sock)
 	if n == 0 && c.p.waits == 0 && !c.late || n == len(msg)*4 && msg[0] == msgWaiting {
