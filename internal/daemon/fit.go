@@ -1,8 +1,13 @@
 package daemon
 
 import (
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"hoy/internal/container/deps"
 	"hoy/internal/container/stats"
@@ -45,4 +50,18 @@ func (filters) Parse(profile string, capabilities []string) (*specs.LinuxSeccomp
 	return seccomp.Parse(profile, capabilities)
 }
 
-func (filters) Compile(s *specs.LinuxSeccomp) ([]byte, error) { return seccomp.Compile(s) }
+// Compile refuses what a container of the engine cannot have, and leaves the
+// rest to the runtime's default.
+func (filters) Compile(s *specs.LinuxSeccomp) ([]byte, error) {
+	listens, err := seccomp.Listens(s)
+	if err != nil {
+		return nil, err
+	}
+	if listens {
+		return nil, errdefs.ErrInvalidArgument.WithMessage("a profile with SCMP_ACT_NOTIFY is only supported by the command line of hoy-run")
+	}
+	if flags, err := seccomp.Flags(s); err != nil || s != nil && len(s.Flags) > 0 && flags != unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW {
+		return nil, errors.Join(err, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("a profile with the flags %v is only supported by the command line of hoy-run", s.Flags)))
+	}
+	return seccomp.Compile(s)
+}

@@ -17,6 +17,7 @@ import (
 	"hoy/internal/durable"
 	"hoy/internal/oci/box"
 	"hoy/internal/oci/config"
+	"hoy/internal/oci/filter"
 	"hoy/internal/oci/hook"
 	"hoy/internal/oci/self"
 	"hoy/internal/oci/state"
@@ -229,7 +230,7 @@ func (c *creation) launch(m *made, group cgroup.Place, keep int, back *undo.Stac
 		l.CgroupProcs = group.Procs()
 	}
 	var err error
-	if l.Seccomp, err = filter(c.spec.Linux.Seccomp); err != nil {
+	if l.Seccomp, l.Filter, err = filter.Compile(c.spec, c.id, c.bundle); err != nil {
 		return err
 	}
 	if c.held {

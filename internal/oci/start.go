@@ -8,10 +8,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"hoy/internal/oci/box"
+	"hoy/internal/oci/filter"
 	"hoy/internal/oci/hook"
 	"hoy/internal/oci/state"
 	"hoy/internal/runtime"
-	"hoy/internal/runtime/seccomp"
 )
 
 func newStart(a *app, _ *flag.FlagSet) func([]string) (int, error) {
@@ -71,27 +71,8 @@ func (a *app) inside(c *state.Container, spec *specs.Spec) (*runtime.Exec, error
 		e.CgroupProcs = p.Procs()
 	}
 	var err error
-	e.Seccomp, err = filter(spec.Linux.Seccomp)
+	e.Seccomp, e.Filter, err = filter.Compile(spec, c.ID, c.Bundle)
 	return e, err
-}
-
-// filter compiles a profile; none has no filter.
-func filter(s *specs.LinuxSeccomp) ([]byte, error) {
-	if s == nil {
-		return nil, nil
-	}
-	listens, err := seccomp.Listens(s)
-	if err == nil && listens {
-		err = errors.New("a listener for system calls is not supported: take SCMP_ACT_NOTIFY out of the profile")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("seccomp: %w", err)
-	}
-	compiled, err := seccomp.Compile(s)
-	if err != nil {
-		return nil, fmt.Errorf("seccomp: %w", err)
-	}
-	return compiled, nil
 }
 
 // poststart runs hooks whose failure changes nothing.

@@ -91,6 +91,29 @@ func (b *Becoming) scheduler() error {
 	return nil
 }
 
+// Affinity binds a further process to CPUs, before and after what join adds.
+func Affinity(p *program.Program, process *specs.Process, join func()) error {
+	cpus := process.ExecCPUAffinity
+	if cpus == nil {
+		cpus = new(specs.CPUAffinity)
+	}
+	for i, list := range []string{cpus.Initial, cpus.Final} {
+		if i == 1 {
+			join()
+		}
+		if list == "" {
+			continue
+		}
+		mask, err := CPUs(list)
+		if err != nil {
+			return err
+		}
+		p.Step("set CPU affinity to", list)
+		p.Call(unix.SYS_SCHED_SETAFFINITY, program.Num(0), program.Num(len(mask)*8), program.Mem(&mask[0], list))
+	}
+	return nil
+}
+
 // maxCPU bounds a list of CPUs; the kernel's own limit is 8192.
 const maxCPU = 8192
 

@@ -80,8 +80,7 @@ func (b *Becoming) birth() {
 		return
 	}
 	b.Step("enter container", "")
-	b.CloseSelf(3 + b.KeepFDs)
-	b.Program.Birth()
+	b.Program.Birth(3 + b.KeepFDs)
 	b.Call(unix.SYS_SETSID)
 	if b.Terminal {
 		b.Call(unix.SYS_IOCTL, program.Num(0), program.Flag(unix.TIOCSCTTY, "TIOCSCTTY"), program.Num(0))

@@ -10,6 +10,18 @@ import (
 	"hoy/internal/runtime/program"
 )
 
+// InsideRoot checks that the working directory has a path, and sets the umask;
+// "(unreachable)" is what the kernel puts before one that leads out of the root.
+func InsideRoot(p *program.Program, umask *uint32) {
+	// getcwd answers with up to PATH_MAX bytes; the check looks at the first.
+	buf := new([unix.PathMax/8 + 1]uint64)
+	p.Call(unix.SYS_GETCWD, program.Mem(&buf[0], "dir"), program.Num(unix.PathMax))
+	p.Check(`dir begins with "/"`, &buf[0], 0xff, '/', unix.ENOENT)
+	if umask != nil {
+		p.Call(unix.SYS_UMASK, program.Flag(*umask, fmt.Sprintf("%#o", *umask)))
+	}
+}
+
 // DefaultPath is searched where the environment has no PATH.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

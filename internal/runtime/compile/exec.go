@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/become"
@@ -60,15 +59,7 @@ func Exec(in ExecInput, text bool) (*Result, error) {
 func (b *builder) join(in ExecInput) error {
 	ready := prepareBegin(b)
 	b.Fork()
-	cpus := b.proc.ExecCPUAffinity
-	if cpus == nil {
-		cpus = new(specs.CPUAffinity)
-	}
-	if err := b.affinity("initial", cpus.Initial); err != nil {
-		return err
-	}
-	begin(b, ready)
-	if err := b.affinity("final", cpus.Final); err != nil {
+	if err := become.Affinity(b.Program, b.proc, func() { begin(b, ready) }); err != nil {
 		return err
 	}
 	b.Step("join namespaces", "")
@@ -101,10 +92,7 @@ func (b *builder) execWorkdir() error {
 	fd := b.FD("cwd")
 	b.Open(program.CWD(), dir, unix.O_PATH|unix.O_DIRECTORY, 0, mountop.Within).Into(fd)
 	b.Call(unix.SYS_FCHDIR, program.R(fd))
-	insideRoot(b)
-	if mask := b.proc.User.Umask; mask != nil {
-		b.Call(unix.SYS_UMASK, program.Flag(*mask, fmt.Sprintf("%#o", *mask)))
-	}
+	become.InsideRoot(b.Program, b.proc.User.Umask)
 	return nil
 }
 

@@ -22,20 +22,8 @@ func (b *builder) workdir() error {
 		b.Ensure(fd, dir, false)
 		b.Call(unix.SYS_FCHDIR, program.R(fd))
 	}
-	insideRoot(b)
-	if mask := b.proc.User.Umask; mask != nil {
-		b.Call(unix.SYS_UMASK, program.Flag(*mask, fmt.Sprintf("%#o", *mask)))
-	}
+	become.InsideRoot(b.Program, b.proc.User.Umask)
 	return nil
-}
-
-// insideRoot checks that getcwd gives a path; "(unreachable)" is what the
-// kernel puts before one that leads out of the root.
-func insideRoot(b *builder) {
-	// getcwd answers with up to PATH_MAX bytes; the check looks at the first.
-	buf := new([unix.PathMax/8 + 1]uint64)
-	b.Call(unix.SYS_GETCWD, program.Mem(&buf[0], "dir"), program.Num(unix.PathMax))
-	b.Check(`dir begins with "/"`, &buf[0], 0xff, '/', unix.ENOENT)
 }
 
 func (b *builder) args() []string {
@@ -65,18 +53,4 @@ func (b *builder) become() error {
 		last.Hold = func() { hold(b) }
 	}
 	return last.Compile()
-}
-
-// affinity binds a further process to CPUs.
-func (b *builder) affinity(when, list string) error {
-	if list == "" {
-		return nil
-	}
-	mask, err := become.CPUs(list)
-	if err != nil {
-		return err
-	}
-	b.Step("set "+when+" CPU affinity to", list)
-	b.Call(unix.SYS_SCHED_SETAFFINITY, program.Num(0), program.Num(len(mask)*8), program.Mem(&mask[0], list))
-	return nil
 }

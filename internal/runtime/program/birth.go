@@ -1,16 +1,15 @@
 package program
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"reflect"
-	"strings"
-	"sync"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/program/layout"
 )
 
 // Birth has the child forget all memory that is not the rest of this program,
@@ -21,8 +20,11 @@ import (
 //
 // What follows may use numbers, registers and strings, and no other memory.
 // A filter that is loaded before must let munmap, clone, write and exit_group pass.
-func (p *Program) Birth() {
+//
+// Descriptors from first up are closed, all but the one to the caller.
+func (p *Program) Birth(first int) {
 	p.births = true
+	p.CloseOthers(first, p.child)
 	p.add(op{kind: kindForget, out: -1, step: int32(len(p.steps) - 1)}, func() string { return "munmap(all but the rest of this program)" })
 	o := op{kind: kindReborn, nr: unix.SYS_CLONE, out: -1, step: int32(len(p.steps) - 1)}
 	o.args[0] = unix.CLONE_PARENT | uintptr(unix.SIGCHLD)
@@ -108,7 +110,7 @@ func newArena(p *Program) (*arena, error) {
 			size += uintptr(len(s)) + 2*word64
 		}
 	}
-	at, err := layout()
+	at, err := layout.Find(reflect.ValueOf(fork).Pointer())
 	if err != nil {
 		return nil, err
 	}
@@ -138,76 +140,17 @@ func newArena(p *Program) (*arena, error) {
 		a.ops[m.op].args[m.arg] = uintptr(unsafe.Pointer(&vec[0]))
 	}
 	for i := range a.ops {
-		if o := &a.ops[i]; o.kind == kindForget && at.libc {
+		if o := &a.ops[i]; o.kind == kindForget && at.LibC {
 			o.kind = kindSet // nothing: only tests are linked so
 		} else if o.kind == kindForget {
 			low := uintptr(unsafe.Pointer(&mem[0]))
-			o.args = [6]uintptr{at.binary[0], at.binary[1], low, low + size, at.top, page}
+			o.args = [6]uintptr{at.Binary[0], at.Binary[1], low, low + size, at.Top, page}
 		}
 	}
 	return a, nil
 }
 
 func (a *arena) free() { _ = unix.Munmap(a.mem) }
-
-// layout is where the binary itself is, from its first segment to the end of
-// its zeroed data, and the end of all that is mapped.
-var layout = sync.OnceValues(func() (addresses, error) {
-	text, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		return addresses{}, err
-	}
-	return parseMaps(string(text), reflect.ValueOf(fork).Pointer())
-})
-
-type addresses struct {
-	binary [2]uintptr
-	top    uintptr
-	// libc: a C library is here, whose thread areas the kernel writes to (rseq(2)).
-	libc bool
-}
-
-func parseMaps(text string, code uintptr) (addresses, error) {
-	var at addresses
-	type mapping struct {
-		low, high uintptr
-		file      string
-	}
-	var list []mapping
-	own := ""
-	for line := range strings.Lines(text) {
-		var m mapping
-		var perms, offset, dev, inode string
-		if _, err := fmt.Sscanf(line, "%x-%x %s %s %s %s", &m.low, &m.high, &perms, &offset, &dev, &inode); err != nil {
-			return at, fmt.Errorf("/proc/self/maps: %q: %w", line, err)
-		}
-		if inode != "0" {
-			m.file = dev + " " + inode
-		}
-		if int64(m.high) < 0 || strings.HasSuffix(line, "[heap]\n") {
-			continue // [vsyscall] is the kernel's
-		}
-		at.libc = at.libc || strings.Contains(line, "/libc.")
-		if m.low <= code && code < m.high {
-			own = m.file
-		}
-		list = append(list, m)
-		at.top = max(at.top, m.high)
-	}
-	for _, m := range list {
-		switch {
-		case own == "":
-		case m.file == own && at.binary[1] == 0:
-			at.binary = [2]uintptr{m.low, m.high}
-		case m.file == own, m.file == "" && m.low == at.binary[1]:
-			at.binary[1] = m.high
-		}
-	}
-	if at.binary[1] == 0 {
-		return at, errors.New("/proc/self/maps does not have this program's code")
-	}
-	return at, nil
-}
 
 // padSize makes the stack that a child runs on a large one: the runtime gives
 // those out whole, while small ones have other goroutines' beside them.

@@ -88,7 +88,7 @@ type Program struct {
 	// births: the program has a Birth, and moved is what then lives outside the heap.
 	births bool
 	// taken is what a child with a listener waits for.
-	taken *uint64
+	taken  *uint64
 	moved  []moved
 	parent Reg
 	child  Reg

@@ -81,9 +81,6 @@ func (p *Program) CloseOthers(first int, keep ...Reg) {
 	})
 }
 
-// CloseSelf closes the descriptors from first up, all but the one to the caller.
-func (p *Program) CloseSelf(first int) { p.CloseOthers(first, p.child) }
-
 // closeOthers closes the ranges between the descriptors that are kept.
 //
 //go:nosplit
