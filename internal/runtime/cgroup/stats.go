@@ -11,6 +11,10 @@ import (
 // Stats and its parts are a group's counters at one moment.
 type (
 	Stats   = counter.Stats
+	CPU     = counter.CPU
+	Memory  = counter.Memory
+	Pids    = counter.Pids
+	IO      = counter.IO
 	IOEntry = counter.IOEntry
 )
 
