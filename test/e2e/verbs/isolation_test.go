@@ -30,6 +30,7 @@ func TestLimitsAndIsolation(t *testing.T) {
 		{"ulimit", "--ulimit nofile=123:456", "ulimit -n; ulimit -Hn", "123\n456"},
 		{"devices", "", "ls /dev | grep -v core | tr '\\n' ' ' | sed 's/ $//'", "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"},
 		{"device", "--device /dev/loop-control:/dev/lc:r", "test -c /dev/lc && echo there", "there"},
+		{"host's /dev", "-v /dev:/dev -t", "tty | cut -c 1-9; test -c /dev/console && echo console; echo x >/dev/null && echo null", "/dev/pts/\r\nconsole\r\nnull\r"},
 		{"no device node of one's own", "", "mknod /tmp/sda b 8 0 && cat /tmp/sda 2>&1 | head -c 60", "cat: can't open '/tmp/sda': Operation not permitted"},
 		{"no mount", "", "mount -t tmpfs t /tmp 2>&1; true", "mount: permission denied (are you root?)"},
 		{"hostname and uts", "-h box --domainname example.test", "hostname", "box"},
