@@ -125,11 +125,12 @@ func (b *box) mounts() []string {
 	return found
 }
 
-// cgroupsNamed lists the cgroups, two levels deep, whose name contains a word.
+// cgroupsNamed lists the cgroups whose name contains a word: at the top, and
+// below groups such as this process's own, which relative names begin at.
 func cgroupsNamed(word string) []string {
 	var found []string
-	for _, pattern := range []string{"/sys/fs/cgroup/*%s*", "/sys/fs/cgroup/*/*%s*", "/sys/fs/cgroup/*/*/*%s*"} {
-		some, _ := filepath.Glob(fmt.Sprintf(pattern, word))
+	for _, above := range []string{"", "*/", "*/*/", "*/*/*/", "*/*/*/*/"} {
+		some, _ := filepath.Glob("/sys/fs/cgroup/" + above + "*" + word + "*")
 		found = append(found, some...)
 	}
 	return found
