@@ -6,7 +6,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo un
 LDFLAGS   := -s -w -X hoy/internal/version.Version=$(VERSION) -X hoy/internal/version.Commit=$(shell git rev-parse --short HEAD 2>/dev/null)
 export CGO_ENABLED = 0
 
-.PHONY: help build demo test unit e2e lint bench chaos fuzz clean
+.PHONY: help build demo test unit e2e lint bench chaos fuzz vm vm-shell clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,14 @@ lint: .tools/golangci-lint ## golangci-lint; its rules and their reasons are in 
 bench: build ## hoy beside Docker and podman; installs them
 	@scripts/packages bench
 	@bench/run
+
+vm: ## the tests in virtual machines alone
+	@scripts/packages test
+	$(GO) test -count=1 -timeout 25m -v ./test/vm
+
+vm-shell: ## a shell in a test machine; ARGS=-systemd boots it with systemd
+	@scripts/packages test
+	$(GO) run ./test/vm/shell $(ARGS)
 
 fuzz: ## each fuzz test for a minute, two at a time
 	@scripts/fuzz

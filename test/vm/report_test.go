@@ -104,10 +104,12 @@ func (r *report) replay(t *testing.T, code int) {
 type steps struct {
 	output map[string]*bytes.Buffer
 	done   map[string]plan.Record
+	// reports are filled by replay.
+	reports map[string]*report
 }
 
 func collect(records []plan.Record) *steps {
-	s := &steps{output: map[string]*bytes.Buffer{}, done: map[string]plan.Record{}}
+	s := &steps{output: map[string]*bytes.Buffer{}, done: map[string]plan.Record{}, reports: map[string]*report{}}
 	for _, r := range records {
 		if r.Step == "" {
 			continue
@@ -132,7 +134,9 @@ func (s *steps) replay(t *testing.T, list []plan.Step) {
 			if out == nil {
 				t.Fatal("the machine said nothing of it")
 			}
-			parse(t, out.Bytes()).replay(t, done.Code)
+			r := parse(t, out.Bytes())
+			s.reports[step.Name] = r
+			r.replay(t, done.Code)
 			if !done.Done {
 				t.Error("did not end")
 			}

@@ -3,10 +3,14 @@
 package vm
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -86,8 +90,8 @@ func step(pkg string, args ...string) plan.Step {
 	}
 }
 
-// boot runs the steps and makes their tests subtests of t.
-func boot(t *testing.T, m *machine.Machine, list []plan.Step) *steps {
+// boot runs the steps, makes their tests subtests of t, and returns the guest test's report.
+func boot(t *testing.T, m *machine.Machine, list []plan.Step) *report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
@@ -110,7 +114,7 @@ func boot(t *testing.T, m *machine.Machine, list []plan.Step) *steps {
 	t.Logf("the machine took %.1f s", time.Since(start).Seconds())
 	s := collect(r.Records)
 	s.replay(t, list)
-	return s
+	return s.reports[strings.TrimPrefix(guest, "hoy/")]
 }
 
 func TestBare(t *testing.T) {
@@ -121,10 +125,79 @@ func TestBare(t *testing.T) {
 			list = append(list, s)
 		}
 	}
-	boot(t, m, list)
+	keep("bare", boot(t, m, list))
 }
 
 func TestSystemd(t *testing.T) {
 	m := newMachine(t, machine.Systemd)
-	boot(t, m, []plan.Step{step(guest)})
+	keep("systemd", boot(t, m, []plan.Step{step(guest)}))
+}
+
+// TestReboot has the power go while a container runs; its engine's files are on
+// a disk that the second boot gets, too.
+func TestReboot(t *testing.T) {
+	m := newMachine(t, machine.Bare)
+	m.State = filepath.Join(t.TempDir(), "state")
+	if err := machine.Disk(t.Context(), "", m.State, "256M"); err != nil {
+		t.Fatal(err)
+	}
+	for _, half := range []string{"before", "after"} {
+		t.Run(half, func(t *testing.T) {
+			s := step(guest, "-reboot="+half)
+			boot(t, m, []plan.Step{s})
+		})
+	}
+}
+
+// TestHost runs the guest test on this machine.
+func TestHost(t *testing.T) {
+	newMachine(t, nil) // builds the test and the binaries
+	dir := filepath.Join(scratch, "root", "hoy-vm")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "tests", machine.TestFile(guest)), "-test.v=test2json", "-test.timeout=170s", "-test.run="+*guestRun)
+	cmd.Env = append(os.Environ(), "HOY_BIN="+dir+"/bin")
+	cmd.Dir = t.TempDir()
+	out, err := cmd.CombinedOutput()
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	r := parse(t, out)
+	keep("host", r)
+	r.replay(t, code)
+}
+
+// TestTable compares what the machines gave with the table in the documentation.
+func TestTable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs the results of virtual machines, left out by -short")
+	}
+	var have []string
+	for _, name := range order {
+		if columns[name] != nil {
+			have = append(have, name)
+		}
+	}
+	if *guestRun != "" || len(have) < len(order) {
+		t.Skipf("needs the results of all of %q, has %q", order, have)
+	}
+	if !hybrid() {
+		t.Skip("needs a hybrid machine for its first column; this one has version 2 alone")
+	}
+	const file = "../../docs/cgroups.md"
+	want := page()
+	if *update {
+		if err := os.WriteFile(file, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("docs/cgroups.md is not what the machines gave; `go test ./test/vm -update` writes it:\n%s", differ(string(got), string(want)))
+	}
 }

@@ -151,7 +151,7 @@ func oom(t *testing.T, e *box) {
 func swap(t *testing.T, e *box) {
 	list, err := os.ReadFile("/proc/swaps")
 	if err != nil || strings.Count(string(list), "\n") < 2 {
-		t.Skipf("this machine has no swap: %v", err)
+		t.Skip("this machine has no swap")
 	}
 	name, _ := run(t, e, "--memory", "24m", "--memory-swap", "64m", "--shm-size", "64m")
 	e.sub(t, "holds what memory does not", func(t *testing.T, e *box) {
@@ -287,11 +287,27 @@ func nested(t *testing.T, e *box) {
 	})
 }
 
-// parent asks for a group elsewhere.
+// parent puts a container below another group than the engine's.
 func parent(t *testing.T, e *box) {
-	r := e.Hoy("create", "--cgroup-parent", "/elsewhere", "busybox")
-	r.Refused(t, 1, "a cgroup parent per container is not supported")
-	says(t, "refused: the engine has one")
+	if *driver != "cgroupfs" {
+		t.Skip("with systemd a parent is a slice")
+	}
+	top := "/" + e.Name + "-parent"
+	name, g := run(t, e, "--cgroup-parent", top+"/middle", "--memory", "64m", "--pids-limit", "20")
+	if got := g.paths[controller(g)]; !strings.HasPrefix(got, top+"/middle/") {
+		t.Errorf("the group is %s", got)
+	}
+	g.expect(t, value{"limits reach down", memoryMax, "67108864", "67108864"}, value{"all of them", pidsMax, "20", "20"})
+	e.sub(t, "is not left behind", func(t *testing.T, e *box) {
+		dir := filepath.Dir(g.path(procs))
+		e.Must("rm", "-f", name)
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s is still there", dir)
+		}
+		if _, err := os.Stat(filepath.Dir(filepath.Dir(dir))); err == nil {
+			t.Errorf("the parent %s is still there", filepath.Dir(filepath.Dir(dir)))
+		}
+	})
 }
 
 // restart kills the daemon: groups and what they count go on.

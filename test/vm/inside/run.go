@@ -127,7 +127,7 @@ func (r *records) step(s plan.Step) {
 
 func shell() error {
 	fmt.Println("A machine of hoy's tests: binaries and tests are in " + plan.Dir + ". The end of the shell is the end of the machine.")
-	cmd := exec.Command("/bin/busybox", "sh", "-l") //nolint:noctx // a person's
+	cmd := exec.Command("/bin/busybox", "sh") //nolint:noctx // a person's
 	cmd.Env = append(os.Environ(), "PATH="+plan.Dir+"/bin:"+os.Getenv("PATH"), "HOY_BIN="+plan.Dir+"/bin")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Dir = plan.Dir
