@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -59,7 +60,11 @@ func (g *group) path(f file) string {
 		return filepath.Join(tree, g.paths[""], f.v2)
 	}
 	controller := filepath.Dir(f.v1)
-	return filepath.Join(tree, controller, g.paths[controller], filepath.Base(f.v1))
+	path := g.paths[controller]
+	if controller == "unified" {
+		path = g.paths[""]
+	}
+	return filepath.Join(tree, controller, path, filepath.Base(f.v1))
 }
 
 func (g *group) read(f file) string {
@@ -165,3 +170,5 @@ func says(t *testing.T, format string, args ...any) {
 	t.Helper()
 	t.Attr("says", fmt.Sprintf(format, args...))
 }
+
+func owner(st os.FileInfo) uint32 { return st.Sys().(*syscall.Stat_t).Uid }
