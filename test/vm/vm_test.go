@@ -31,7 +31,6 @@ const guest = "hoy/test/vm/guest"
 var tested = []string{
 	"hoy/internal/runtime", "hoy/internal/runtime/cgroup", "hoy/internal/runtime/rootfs", "hoy/internal/runtime/program",
 	"hoy/internal/runtime/mountop", "hoy/internal/runtime/identity", "hoy/internal/runtime/seccomp", "hoy/internal/runtime/reaper",
-	"hoy/internal/network", "hoy/internal/monitor/server",
 	"hoy/cmd/hoy-run", guest,
 }
 
@@ -109,6 +108,11 @@ func boot(t *testing.T, m *machine.Machine, list []plan.Step) *report {
 		t.Errorf("%v\nthe console:\n%s", err, tail)
 		if r == nil {
 			t.FailNow()
+		}
+	}
+	for line := range strings.Lines(r.Console) {
+		if strings.Contains(line, "] overlayfs: ") {
+			t.Errorf("the kernel's log has %s", line)
 		}
 	}
 	t.Logf("the machine took %.1f s", time.Since(start).Seconds())

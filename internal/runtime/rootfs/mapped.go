@@ -104,10 +104,13 @@ func overlayMapped(l layers, to *Owners) (fd int, err error) {
 	}
 	defer m.close()
 	// The overlay works in its upper layer as who mounted it.
-	err = As(to.UID, to.GID, func() error {
-		fd, err = overlayByLayer(m.detached())
-		return err
-	})
+	err = unix.EINVAL
+	if takesDetached() {
+		err = As(to.UID, to.GID, func() error {
+			fd, err = overlayByLayer(m.detached())
+			return err
+		})
+	}
 	if !errors.Is(err, unix.EINVAL) {
 		return fd, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -170,9 +171,33 @@ func overlay(options []string, to *Owners) (int, error) {
 	return overlayOf(l)
 }
 
+// kernel is the running kernel's version. What it does not know it must not be
+// asked at every start: overlayfs writes each refusal to the kernel's log.
+var kernel = sync.OnceValue(func() (v [2]int) {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return v
+	}
+	// What cannot be read is old, for which there is a way that all kernels have.
+	_, _ = fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &v[0], &v[1])
+	return v
+})
+
+// takesLayers says whether overlayfs knows "lowerdir+", takesDetached whether a
+// layer may be a detached tree.
+func takesLayers() bool   { return since(6, 5) }
+func takesDetached() bool { return since(6, 15) }
+
+func since(major, minor int) bool {
+	v := kernel()
+	return v[0] > major || v[0] == major && v[1] >= minor
+}
+
 func overlayOf(l layers) (int, error) {
+	if !takesLayers() {
+		return overlayByMount(l)
+	}
 	fd, err := overlayByLayer(l)
-	// Before Linux 6.5 there is no "lowerdir+".
 	if errors.Is(err, unix.EINVAL) {
 		if old, oldErr := overlayByMount(l); oldErr == nil {
 			return old, nil

@@ -119,11 +119,11 @@ func TestMount(t *testing.T) {
 	l, err := parseOverlay([]string{"lowerdir=" + quote.Replace(long), "upperdir=" + base + "/upper", "workdir=" + base + "/work", "index=off"})
 	must(t, err)
 	for name, mount := range map[string]func(layers) (int, error){"layers": overlayByLayer, "mount": overlayByMount, "whichever": overlayOf} {
-		fd, err := mount(l)
-		if name == "layers" && errors.Is(err, unix.EINVAL) {
-			t.Logf("this kernel takes no layer by itself, as before Linux 6.5: %v", err)
+		if name == "layers" && !takesLayers() {
+			t.Log("this kernel takes no layer by itself, as before Linux 6.5")
 			continue
 		}
+		fd, err := mount(l)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

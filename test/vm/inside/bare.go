@@ -44,6 +44,10 @@ func prepare() error {
 	if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 		return err
 	}
+	// udev would load it when its node is opened.
+	if out, err := exec.Command("modprobe", "loop").CombinedOutput(); err != nil { //nolint:noctx // at the boot
+		return fmt.Errorf("modprobe loop: %w: %s", err, out)
+	}
 	if err := unix.Sethostname([]byte("hoy-vm")); err != nil {
 		return err
 	}
