@@ -25,7 +25,7 @@ var order = []string{"host", "bare", "systemd"}
 
 var titles = map[string]string{
 	"host": "hybrid, cgroupfs", "bare": "version 2, cgroupfs, no systemd",
-	"systemd": "version 2, cgroupfs beside systemd",
+	"systemd": "version 2, driver systemd",
 }
 
 func keep(name string, r *report) { columns[name] = &column{titles[name], r} }

@@ -134,7 +134,7 @@ func TestBare(t *testing.T) {
 
 func TestSystemd(t *testing.T) {
 	m := newMachine(t, machine.Systemd)
-	keep("systemd", boot(t, m, []plan.Step{step(guest)}))
+	keep("systemd", boot(t, m, []plan.Step{step("hoy/internal/runtime/cgroup"), step(guest, "-driver=systemd")}))
 }
 
 // TestReboot has the power go while a container runs; its engine's files are on

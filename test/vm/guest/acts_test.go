@@ -346,5 +346,7 @@ func restart(t *testing.T, e *box) {
 			t.Errorf("%+v", r)
 		}
 	})
-	e.Check()
+	if *driver == "cgroupfs" { // the check knows the groups' names there
+		e.Check()
+	}
 }

@@ -14,7 +14,7 @@ var driver = flag.String("driver", "cgroupfs", "how the engine makes cgroups: cg
 func TestEngine(t *testing.T) {
 	var args []string
 	if *driver != "cgroupfs" {
-		args = []string{"--exec-opt", "native.cgroupdriver=" + *driver}
+		args = []string{"--exec-opt", "native.cgroupdriver=" + *driver, "--cgroup-parent", slice}
 	}
 	e := engine.Start(t, args...)
 	e.Busybox()
@@ -24,7 +24,7 @@ func TestEngine(t *testing.T) {
 	}{
 		{"memory", limitMemory}, {"processor", limitProcessor}, {"processes", limitProcesses}, {"io", limitIO},
 		{"devices", devices}, {"pause", pause}, {"stats", stats}, {"oom", oom}, {"swap", swap}, {"kill", kill}, {"exec", execs},
-		{"view", view}, {"nested", nested}, {"parent", parent}, {"restart", restart},
+		{"view", view}, {"nested", nested}, {"parent", parent}, {"restart", restart}, {"scopes", scopes},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, &box{e, t}) })
 	}
