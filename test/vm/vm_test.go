@@ -92,7 +92,7 @@ func step(pkg string, args ...string) plan.Step {
 // boot runs the steps, makes their tests subtests of t, and returns the guest test's report.
 func boot(t *testing.T, m *machine.Machine, list []plan.Step) *report {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	start := time.Now()
 	r, err := m.Boot(ctx, list, func(rec plan.Record) {
