@@ -82,8 +82,8 @@ func newMachine(t *testing.T, init []string) *machine.Machine {
 
 func step(pkg string, args ...string) plan.Step {
 	return plan.Step{
-		Name: pkg[len("hoy/"):], Dir: machine.WorkDir(pkg), Limit: 3 * time.Minute,
-		Args: append([]string{plan.Dir + "/tests/" + machine.TestFile(pkg), "-test.v=test2json", "-test.timeout=170s", "-test.run=" + *guestRun,
+		Name: pkg[len("hoy/"):], Dir: machine.WorkDir(pkg), Limit: 5 * time.Minute,
+		Args: append([]string{plan.Dir + "/tests/" + machine.TestFile(pkg), "-test.v=test2json", "-test.timeout=290s", "-test.run=" + *guestRun,
 			"-test.skip=^(TestImportsStayLight)$"}, args...),
 		Env: []string{"HOY_BIN=" + plan.Dir + "/bin"},
 	}
@@ -92,7 +92,7 @@ func step(pkg string, args ...string) plan.Step {
 // boot runs the steps, makes their tests subtests of t, and returns the guest test's report.
 func boot(t *testing.T, m *machine.Machine, list []plan.Step) *report {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	start := time.Now()
 	r, err := m.Boot(ctx, list, func(rec plan.Record) {
@@ -157,7 +157,7 @@ func TestReboot(t *testing.T) {
 func TestHost(t *testing.T) {
 	newMachine(t, nil) // builds the test and the binaries
 	dir := filepath.Join(scratch, "root", "hoy-vm")
-	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "tests", machine.TestFile(guest)), "-test.v=test2json", "-test.timeout=170s", "-test.run="+*guestRun)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "tests", machine.TestFile(guest)), "-test.v=test2json", "-test.timeout=290s", "-test.run="+*guestRun)
 	cmd.Env = append(os.Environ(), "HOY_BIN="+dir+"/bin")
 	cmd.Dir = t.TempDir()
 	out, err := cmd.CombinedOutput()
