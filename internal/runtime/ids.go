@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -106,20 +107,38 @@ func (u *ids) close() {
 	}
 }
 
-// mappedRoot mounts the root file system for a runtime that does the rest itself.
-func mappedRoot(l *Launch) (*os.File, error) {
+// mapRoot mounts the root file system, and the binds that are to be mapped like
+// it, for a runtime that does the rest itself and may not know how to map.
+func (p *Portable) mapRoot(l *Launch) (err error) {
 	if !l.MapRoot {
-		return openRoot(l, nil)
+		p.Root, err = openRoot(l, nil)
+		return err
 	}
 	j, err := launchJoins(l)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer j.close()
 	u, err := idSpace(l, j)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer u.close()
-	return openRoot(l, u.owners(l))
+	if p.Root, err = openRoot(l, u.owners(l)); err != nil || u.own == nil {
+		return err
+	}
+	p.Binds = map[int]*os.File{}
+	for i, m := range l.Spec.Mounts {
+		if m.UIDMappings != nil || !slices.ContainsFunc(m.Options, isIDMap) {
+			continue
+		}
+		tree := rootfs.Source{Type: "bind", Source: m.Source, Options: m.Options}
+		if p.Binds[i], err = rootfs.MountMapped([]rootfs.Source{tree}, false, u.owners(l)); err != nil {
+			delete(p.Binds, i)
+			return fmt.Errorf("%s: %w", m.Destination, err)
+		}
+	}
+	return nil
 }
+
+func isIDMap(option string) bool { return option == "idmap" || option == "ridmap" }

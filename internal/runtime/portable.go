@@ -23,7 +23,10 @@ type Portable struct {
 	// Process of a launch or an exec.
 	Process *specs.Process
 	// Root is a launch's root file system, mounted detached; nil for an exec.
-	Root     *os.File
+	Root *os.File
+	// Binds are sources of mounts, by the mount's place in Spec, that are made
+	// here because their owners are mapped.
+	Binds    map[int]*os.File
 	Warnings []string
 }
 
@@ -36,6 +39,9 @@ func (p *Portable) Close() {
 	if p.Root != nil {
 		_ = p.Root.Close()
 	}
+	for _, f := range p.Binds {
+		_ = f.Close()
+	}
 }
 
 // PortableLaunch makes the root file system and the specification of l.
@@ -44,14 +50,14 @@ func PortableLaunch(l *Launch) (_ *Portable, err error) {
 		return nil, fail("read specification", errors.New("it has no process, no root or no linux part"))
 	}
 	p := new(Portable)
-	if p.Root, err = mappedRoot(l); err != nil {
-		return nil, fail("prepare root file system", err)
-	}
 	defer func() {
 		if err != nil {
 			p.Close()
 		}
 	}()
+	if err := p.mapRoot(l); err != nil {
+		return nil, fail("prepare root file system", err)
+	}
 	user, err := who(p.Root, l.User, l.Groups, l.Spec.Process.User)
 	if err != nil {
 		return nil, fail("prepare process", err)
@@ -59,6 +65,10 @@ func PortableLaunch(l *Launch) (_ *Portable, err error) {
 	spec, root := *withProcess(l.Spec, l.ConsoleSize, newInherited()), *l.Spec.Root
 	spec.Version = portableVersion
 	spec.Root, spec.Mounts = &root, slices.Clone(compile.Mounts(l.Spec, l.Reaper))
+	for i := range p.Binds {
+		m := &spec.Mounts[i]
+		m.Options = slices.DeleteFunc(slices.Clone(m.Options), isIDMap)
+	}
 	if l.Reaper != "" {
 		process := *spec.Process
 		process.Args = append([]string{compile.ReaperPath, "--"}, process.Args...)

@@ -25,6 +25,7 @@ type bundle struct {
 	netns    *os.File
 	// attach are detached trees by the path at which they are to be.
 	attach []attachment
+	trees  []*os.File // those of attach that were made here
 	// host is the mount that the bundle lies in, as the host has it, and at its path.
 	host *os.File
 	at   string
@@ -67,8 +68,8 @@ func (b *bundle) close() {
 	if b.portable != nil {
 		b.portable.Close()
 	}
-	for _, a := range b.attach {
-		_ = a.tree.Close()
+	for _, tree := range b.trees {
+		_ = tree.Close()
 	}
 	if b.host != nil {
 		_ = b.host.Close()
@@ -97,6 +98,12 @@ func (b *bundle) network(c *container, spec *specs.Spec) error {
 func (b *bundle) sources(c *container, spec *specs.Spec) error {
 	for i := range spec.Mounts {
 		m := &spec.Mounts[i]
+		if mapped := b.portable.Binds[i]; mapped != nil {
+			if err := b.place(c, i, m, mapped); err != nil {
+				return err
+			}
+			continue
+		}
 		if !strings.HasPrefix(m.Source, "/proc/") || !strings.Contains(m.Source, "/fd/") {
 			continue
 		}
@@ -108,14 +115,21 @@ func (b *bundle) sources(c *container, spec *specs.Spec) error {
 		if err != nil {
 			return fmt.Errorf("source of %s: %w", m.Destination, err)
 		}
-		a := attachment{os.NewFile(uintptr(fd), m.Source), filepath.Join(c.path(sourcesDir), strconv.Itoa(i))}
-		b.attach = append(b.attach, a)
-		if err := mountPoint(a); err != nil {
+		tree := os.NewFile(uintptr(fd), m.Source)
+		b.trees = append(b.trees, tree)
+		if err := b.place(c, i, m, tree); err != nil {
 			return err
 		}
-		m.Source = a.at
 	}
 	return nil
+}
+
+// place gives the source of the mount of number i a path.
+func (b *bundle) place(c *container, i int, m *specs.Mount, tree *os.File) error {
+	a := attachment{tree, filepath.Join(c.path(sourcesDir), strconv.Itoa(i))}
+	b.attach = append(b.attach, a)
+	m.Source = a.at
+	return mountPoint(a)
 }
 
 func mountPoint(a attachment) error {

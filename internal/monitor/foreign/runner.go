@@ -199,11 +199,15 @@ func (r *Runner) Start(rt monitor.Runtime, l *runtime.Launch) (_ *runtime.Proces
 
 // make makes the container's directory.
 func (c *container) make() error {
-	if err := os.MkdirAll(c.path(stateDir), 0o700); err != nil {
+	// The root of a user namespace must be able to go through, not to look.
+	if err := os.MkdirAll(c.dir, 0o711); err != nil {
 		return err
 	}
-	for _, dir := range []string{rootDir, sourcesDir} {
-		if err := os.Mkdir(c.path(dir), 0o700); err != nil {
+	if err := os.Chmod(filepath.Dir(c.dir), 0o711); err != nil { //nolint:gosec // see above
+		return err
+	}
+	for dir, mode := range map[string]os.FileMode{rootDir: 0o711, sourcesDir: 0o711, stateDir: 0o700} {
+		if err := os.Mkdir(c.path(dir), mode); err != nil {
 			return err
 		}
 	}

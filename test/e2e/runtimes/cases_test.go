@@ -246,6 +246,7 @@ func testRestarts(s *scene) {
 func testNamespaces(s *scene) {
 	name := s.up("--ipc", "shareable", "busybox", "sleep", "1000")
 	own := func(kind string) string { return s.Must("exec", name, "readlink", "/proc/self/ns/"+kind) }
+	testUserNamespace(s)
 	for kind, flag := range map[string]string{"net": "--network", "pid": "--pid", "ipc": "--ipc"} {
 		s.want(flag+" of another", s.must("--rm", flag, "container:"+name, "busybox", "readlink", "/proc/self/ns/"+kind), own(kind))
 		host, err := os.Readlink("/proc/self/ns/" + kind)
@@ -260,6 +261,18 @@ func testNamespaces(s *scene) {
 	engine.Eventually(s.t, "the orphans have ended", func() bool { return strings.Count(s.Must("top", orphans), "sleep 0.1") == 0 })
 	engine.Eventually(s.t, "the orphans are reaped", func() bool { return len(zombies(pid)) == 0 })
 	s.Must("rm", "-f", orphans)
+}
+
+func testUserNamespace(s *scene) {
+	// A runtime's init is not the host's root, and has to reach the bundle.
+	if err := os.Chmod(s.Dir, 0o711); err != nil { //nolint:gosec // to go through, not to look
+		s.t.Fatal(err)
+	}
+	volume := engine.Unique("v")
+	r := s.run("--rm", "--userns", "private", "-v", volume+":/v", "busybox", "sh", "-c",
+		"id -u; head -c 21 /proc/self/uid_map | grep -c ' 0  *[1-9]'; touch /v/f /etc/x && stat -c %u /v/f /etc/x /bin/busybox")
+	s.want("in a user namespace", r.Out+r.Err, "0\n1\n0\n0\n0\n")
+	s.Must("volume", "rm", volume)
 }
 
 func testDaemonKilled(s *scene) {
