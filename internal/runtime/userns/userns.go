@@ -50,7 +50,8 @@ func Make(m Map, net bool) (*Spaces, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make user namespace: %w", err)
 	}
-	defer child.Kill()
+	// Its end is nothing to wait for.
+	defer func() { go child.Kill() }()
 	if err := write(child.Pid, m); err != nil {
 		return nil, fmt.Errorf("make user namespace: %w", err)
 	}
