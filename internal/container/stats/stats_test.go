@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hoy/internal/runtime/cgroup"
+	"hoy/internal/runtime/cgroup/counter"
 )
 
 // group gives fixed counters.
@@ -22,10 +23,10 @@ func (g group) Stats() (*cgroup.Stats, error) { return &g.stats, nil }
 
 func TestSample(t *testing.T) {
 	g := group{stats: cgroup.Stats{
-		CPU:    cgroup.CPU{Total: 10, Kernel: 3, User: 7, PerCPU: []uint64{4, 6}},
-		Memory: cgroup.Memory{Usage: 100, Limit: 1 << 62, Detail: map[string]uint64{"inactive_file": 5}},
-		Pids:   cgroup.Pids{Current: 2},
-		IO:     cgroup.IO{ServiceBytes: []cgroup.IOEntry{{Major: 8, Op: "Read", Value: 4096}}},
+		CPU:    counter.CPU{Total: 10, Kernel: 3, User: 7, PerCPU: []uint64{4, 6}},
+		Memory: counter.Memory{Usage: 100, Limit: 1 << 62, Detail: map[string]uint64{"inactive_file": 5}},
+		Pids:   counter.Pids{Current: 2},
+		IO:     counter.IO{ServiceBytes: []counter.IOEntry{{Major: 8, Op: "Read", Value: 4096}}},
 	}}
 	s, err := Sample(g, os.Getpid())
 	if err != nil {
