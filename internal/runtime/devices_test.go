@@ -68,9 +68,9 @@ func ownedBy(t *testing.T, list []RootMount, uid, gid int) []RootMount {
 // TestDevicesWithoutMknod binds the host's nodes.
 func TestDevicesWithoutMknod(t *testing.T) {
 	dir := busybox(t)
-	real := ownCapabilities
-	defer func() { ownCapabilities = real }()
-	ownCapabilities = func() (become.Capabilities, error) {
+	real := become.OwnCapabilities
+	defer func() { become.OwnCapabilities = real }()
+	become.OwnCapabilities = func() (become.Capabilities, error) {
 		c, err := real()
 		c.Permitted &^= 1 << unix.CAP_MKNOD
 		return c, err

@@ -16,11 +16,11 @@ import (
 
 // power fills in what the calling process itself may do.
 func power(in *compile.Input) error {
-	own, err := ownCapabilities()
+	own, err := become.OwnCapabilities()
 	if err != nil {
 		return fail("read own capabilities", err)
 	}
-	in.Own, in.LSM = own, lsm()
+	in.Own, in.LSM = own, become.Modules()
 	in.CanRaise = own.Permitted&(1<<unix.CAP_SYS_RESOURCE) != 0
 	in.Limits = func(resource int) uint64 {
 		var lim unix.Rlimit
@@ -31,32 +31,6 @@ func power(in *compile.Input) error {
 	}
 	return nil
 }
-
-// lsm asks the kernel which security modules it runs.
-var lsm = sync.OnceValue(func() become.LSM {
-	enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
-	var fs unix.Statfs_t
-	err := unix.Statfs("/sys/fs/selinux", &fs)
-	return become.LSM{AppArmor: len(enabled) > 0 && enabled[0] == 'Y', SELinux: err == nil && fs.Type == unix.SELINUX_MAGIC}
-})
-
-// ownCapabilities are read once: a process of ours never changes them.
-var ownCapabilities = sync.OnceValues(func() (become.Capabilities, error) {
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&head, &data[0]); err != nil {
-		return become.Capabilities{}, fmt.Errorf("capget: %w", err)
-	}
-	c := become.Capabilities{Permitted: uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32}
-	for n := range 64 {
-		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
-		if err != nil {
-			break
-		}
-		c.Bounding |= uint64(has) << n
-	}
-	return c, nil
-})
 
 // taskLists are the version 1 task lists beside cgroup.procs files.
 func taskLists(procs []string) []string {

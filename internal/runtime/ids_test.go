@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/userns"
 )
 
@@ -70,7 +71,7 @@ func TestMappedProcess(t *testing.T) {
 			t.Errorf("no %q:\n%s", want, status)
 		}
 	}
-	if own, _ := ownCapabilities(); own.Permitted&(1<<unix.CAP_SYS_RESOURCE) != 0 {
+	if own, _ := become.OwnCapabilities(); own.Permitted&(1<<unix.CAP_SYS_RESOURCE) != 0 {
 		limits, _ := os.ReadFile(fmt.Sprintf("/proc/%d/limits", p.Pid))
 		if !strings.Contains(string(limits), "1048576") {
 			t.Errorf("%s", limits)

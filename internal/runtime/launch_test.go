@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/become"
 	"hoy/internal/runtime/cgroup"
 	"hoy/internal/runtime/seccomp"
 )
@@ -427,7 +428,7 @@ func TestReaperIsBound(t *testing.T) {
 
 func TestMissingPrivilegeIsAWarning(t *testing.T) {
 	dir := busybox(t)
-	own, err := ownCapabilities()
+	own, err := become.OwnCapabilities()
 	must(t, err)
 	if own.Permitted&(1<<unix.CAP_SYS_RESOURCE) != 0 {
 		t.Skip("needs a machine without CAP_SYS_RESOURCE")

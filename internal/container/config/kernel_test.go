@@ -48,7 +48,7 @@ func TestWhatTheKernelLacks(t *testing.T) {
 		}
 	}
 	for want, r := range map[string]res{
-		"kernel does not support CPU real-time scheduler": {CPURealtimeRuntime: 5},
+		"kernel does not support CPU real-time scheduler":                                                         {CPURealtimeRuntime: 5},
 		"NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted": {NanoCPUs: 1e9},
 	} {
 		if _, err := CheckResources(&r, Host{CPUs: 1, Kernel: &tree.Support{}}); err == nil || !strings.Contains(err.Error(), want) {

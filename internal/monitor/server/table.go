@@ -19,6 +19,7 @@ import (
 	"hoy/internal/log/jsonfile"
 	"hoy/internal/monitor"
 	"hoy/internal/monitor/foreign"
+	"hoy/internal/monitor/reap"
 	"hoy/internal/monitor/stdio"
 	"hoy/internal/runtime"
 )
@@ -44,7 +45,7 @@ type table struct {
 	exits    *exits
 	log      *slog.Logger
 	announce func(monitor.Exit)
-	orphans  *orphans
+	orphans  *reap.Orphans
 	foreign  *foreign.Runner
 
 	mu        sync.Mutex
@@ -64,11 +65,11 @@ func newTable(starter Starter, exits *exits, bundles string, left *estate, log *
 		processes: map[monitor.ProcessID]*process{},
 		pending:   map[monitor.ProcessID]*stdio.Streams{},
 	}
-	t.orphans = newOrphans(t.owns, log)
+	t.orphans = reap.NewOrphans(t.owns, log)
 	for _, state := range exits.load() {
 		t.processes[state.ID] = &process{id: state.ID, started: state.Started, exit: state.Exit}
 	}
-	opt := foreign.Options{Dir: bundles, Log: log, Track: t.orphans.flight, Adopt: t.orphans.adopt}
+	opt := foreign.Options{Dir: bundles, Log: log, Track: t.orphans.Flight, Adopt: t.orphans.Adopt}
 	if left == nil {
 		t.foreign = foreign.Open(opt)
 		return t
@@ -82,8 +83,8 @@ func newTable(starter Starter, exits *exits, bundles string, left *estate, log *
 		return t.processes[monitor.ProcessID{Container: c.ID}] == nil
 	})
 	t.foreign = foreign.Open(opt)
-	if isSubreaper() {
-		if err := t.orphans.adopt(); err != nil {
+	if reap.IsSubreaper() {
+		if err := t.orphans.Adopt(); err != nil {
 			log.Error("orphans are not reaped", "error", err)
 		}
 	}
@@ -99,7 +100,7 @@ func (t *table) start(req *monitor.StartRequest) (monitor.Started, error) {
 	if err != nil {
 		return monitor.Started{}, err
 	}
-	landed := t.orphans.flight()
+	landed := t.orphans.Flight()
 	started, err := t.launch(p, req)
 	landed()
 	if err != nil {
@@ -185,7 +186,7 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 		}
 		return monitor.Started{}, err
 	}
-	started := monitor.Started{Pid: child.Pid, StartTime: startTime(child.Pid), At: time.Now().UTC()}
+	started := monitor.Started{Pid: child.Pid, StartTime: reap.StartTime(child.Pid), At: time.Now().UTC()}
 	if err := p.streams.Begin(child.Console, log); err != nil {
 		t.log.Error("the streams of a process cannot be read", "process", name(p.id), "error", err)
 	}
@@ -269,7 +270,7 @@ func openLog(req *monitor.StartRequest) (*jsonfile.Writer, error) {
 func (t *table) wait(p *process) {
 	exit := monitor.Exit{ID: p.id}
 	var err error
-	exit.Code, exit.Signal, err = reap(p.pidFD)
+	exit.Code, exit.Signal, err = reap.Wait(p.pidFD)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return // another program takes over
 	}

@@ -17,7 +17,7 @@ type schedAttr struct {
 	nice                      int32
 	priority                  uint32
 	runtime, deadline, period uint64
-	clampMin, clampMax        uint32
+	clampMin, clampMax        uint32 //nolint:unused // the kernel reads both
 }
 
 var policies = map[specs.LinuxSchedulerPolicy]uint32{

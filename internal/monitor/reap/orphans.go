@@ -1,4 +1,6 @@
-package server
+// Package reap waits for the monitor's children: for each that somebody has
+// started, and for those that are left behind.
+package reap
 
 import (
 	"errors"
@@ -13,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// orphans reaps the children that nobody here waits for. There are none until a
+// Orphans reaps the children that nobody here waits for. There are none until a
 // runtime other than the built-in one is used: its "create" and "exec" leave
 // their processes behind, and for those to become ours the monitor is made the
 // subreaper of all its descendants. From then on the orphans of containers that
@@ -23,7 +25,7 @@ import (
 // is known to the start alone that has made it. So a dead child is an orphan
 // for certain when every start that was under way when it was first seen has
 // ended and the table does not know it.
-type orphans struct {
+type Orphans struct {
 	// owned says whether the table knows a running process of that number.
 	owned func(pid int) bool
 	log   *slog.Logger
@@ -36,12 +38,14 @@ type orphans struct {
 	flights map[uint64]struct{}
 }
 
-func newOrphans(owned func(pid int) bool, log *slog.Logger) *orphans {
-	return &orphans{owned: owned, log: log, flights: map[uint64]struct{}{}}
+// NewOrphans is asked for nothing yet: see Adopt. owned says whether the table
+// knows a running process of that number.
+func NewOrphans(owned func(pid int) bool, log *slog.Logger) *Orphans {
+	return &Orphans{owned: owned, log: log, flights: map[uint64]struct{}{}}
 }
 
-// flight marks a time in which a child may be in no table; done ends it.
-func (o *orphans) flight() (done func()) {
+// Flight marks a time in which a child may be in no table; done ends it.
+func (o *Orphans) Flight() (done func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := o.next
@@ -55,13 +59,13 @@ func (o *orphans) flight() (done func()) {
 }
 
 // now is the number of the next flight; over says whether all before n have ended.
-func (o *orphans) now() uint64 {
+func (o *Orphans) now() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.next
 }
 
-func (o *orphans) over(n uint64) bool {
+func (o *Orphans) over(n uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for f := range o.flights {
@@ -72,8 +76,8 @@ func (o *orphans) over(n uint64) bool {
 	return true
 }
 
-// adopt makes orphans ours and begins to reap them, once.
-func (o *orphans) adopt() error {
+// Adopt makes orphans ours and begins to reap them, once.
+func (o *Orphans) Adopt() error {
 	o.once.Do(func() {
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			o.begun = fmt.Errorf("become subreaper: %w", err)
@@ -86,9 +90,9 @@ func (o *orphans) adopt() error {
 	return o.begun
 }
 
-// isSubreaper says whether a program before this one, in the same process, has
+// IsSubreaper says whether a program before this one, in the same process, has
 // adopted orphans.
-func isSubreaper() bool {
+func IsSubreaper() bool {
 	var is int32
 	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&is)), 0, 0, 0)
 	return err == nil && is != 0
@@ -101,7 +105,7 @@ const (
 )
 
 // watch reaps after deaths. Most of them are the table's own, so it does not hurry.
-func (o *orphans) watch(died <-chan os.Signal) {
+func (o *Orphans) watch(died <-chan os.Signal) {
 	timer := time.NewTimer(calm)
 	for first := (sighting{}); ; {
 		select {
@@ -133,7 +137,7 @@ func (s sighting) forget() {
 
 // sweep reaps orphans until it meets a dead child of which it cannot be certain
 // yet; clear says that there is none.
-func (o *orphans) sweep(s sighting) (_ sighting, clear bool) {
+func (o *Orphans) sweep(s sighting) (_ sighting, clear bool) {
 	for {
 		pid, err := deadChild()
 		if err != nil || pid == 0 {
@@ -163,7 +167,7 @@ func (o *orphans) sweep(s sighting) (_ sighting, clear bool) {
 	}
 }
 
-func (o *orphans) see(pid int) (sighting, error) {
+func (o *Orphans) see(pid int) (sighting, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return sighting{}, err

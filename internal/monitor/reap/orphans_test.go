@@ -1,4 +1,4 @@
-package server
+package reap
 
 import (
 	"log/slog"
@@ -33,7 +33,7 @@ func isDead(pid int) bool {
 
 func TestOnlyOrphansAreReaped(t *testing.T) {
 	own := map[int]bool{}
-	o := newOrphans(func(pid int) bool { return own[pid] }, slog.New(slog.DiscardHandler))
+	o := NewOrphans(func(pid int) bool { return own[pid] }, slog.New(slog.DiscardHandler))
 	sweepAll := func() (clear bool) {
 		_, clear = o.sweep(sighting{})
 		return clear
@@ -44,13 +44,13 @@ func TestOnlyOrphansAreReaped(t *testing.T) {
 	}
 
 	// A start that was under way when the child was seen may be its parent.
-	done := o.flight()
+	done := o.Flight()
 	pid := dead(t)
 	seen, clear := o.sweep(sighting{})
 	if clear || !isDead(pid) {
 		t.Error("the child of a start under way was taken")
 	}
-	later := o.flight() // cannot be its parent
+	later := o.Flight() // cannot be its parent
 	done()
 	if seen, clear = o.sweep(seen); !clear || isDead(pid) {
 		t.Error("an orphan stays because of a start that came after it")
@@ -59,7 +59,7 @@ func TestOnlyOrphansAreReaped(t *testing.T) {
 	seen.forget()
 
 	// The start that was under way has made it known.
-	done = o.flight()
+	done = o.Flight()
 	pid = dead(t)
 	seen, _ = o.sweep(sighting{})
 	own[pid] = true
@@ -74,12 +74,12 @@ func TestOnlyOrphansAreReaped(t *testing.T) {
 }
 
 func TestOrphansAreReapedSoon(t *testing.T) {
-	o := newOrphans(func(int) bool { return false }, slog.New(slog.DiscardHandler))
-	if err := o.adopt(); err != nil {
+	o := NewOrphans(func(int) bool { return false }, slog.New(slog.DiscardHandler))
+	if err := o.Adopt(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) })
-	done := o.flight()
+	done := o.Flight()
 	pids := []int{dead(t), dead(t), dead(t)}
 	time.AfterFunc(50*time.Millisecond, done)
 	deadline := time.Now().Add(5 * time.Second)
