@@ -176,10 +176,24 @@ func TestScopeIsGoneWithAFailedStart(t *testing.T) {
 	}
 }
 
-// TestScopeOOM looks for the count after systemd has removed the scope.
+// TestScopeOOM looks for the count after systemd has removed the scope. On a
+// busy machine systemd may be quicker than the kernel's word to us, and nobody
+// can ask any more: so one of a few must be counted.
 func TestScopeOOM(t *testing.T) {
 	m, _ := testSlice(t)
-	g, err := m.Create("", "oom", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(20 << 20)), Swap: ptr(int64(20 << 20))}})
+	for i := range 4 {
+		if oomInScope(t, m, fmt.Sprint("oom", i)) {
+			return
+		}
+		t.Logf("kill %d was not counted", i)
+	}
+	t.Error("no kill for want of memory was counted")
+}
+
+// oomInScope has a process killed in a scope, and says whether it was counted.
+func oomInScope(t *testing.T, m Manager, id string) bool {
+	t.Helper()
+	g, err := m.Create("", id, &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(20 << 20)), Swap: ptr(int64(20 << 20))}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,11 +222,11 @@ func TestScopeOOM(t *testing.T) {
 		if n, err := g.OOMKills(); err != nil {
 			t.Fatal(err)
 		} else if n > 0 {
-			return
+			return true
 		}
 		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the kernel's word comes when it comes
 	}
-	t.Error("a kill for want of memory was not counted")
+	return false
 }
 
 func TestScopePlace(t *testing.T) {

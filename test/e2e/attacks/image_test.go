@@ -94,7 +94,7 @@ func TestHostileFlags(t *testing.T) {
 		{"--sysctl net.ipv4/../../kernel.core_pattern=x", "sysctl"},
 		{"--sysctl kernel.core_pattern=x", "sysctl"},
 		{"--network host --sysctl net.ipv4.ip_forward=0", "sysctl"},
-		{"--device /dev/null:/../../etc/x", "/etc/x"},
+		{"--device /dev/null:/../../etc/hoy-climbed", ""}, // in the container, as any path is
 		{"--cgroup-parent ../../../..", ""},
 		{"--name ../../x", "Invalid container name"},
 		{"--hostname a/../b", "hostname"},
@@ -117,6 +117,9 @@ func TestHostileFlags(t *testing.T) {
 	}
 	if b, _ := os.ReadFile("/proc/sys/kernel/core_pattern"); strings.TrimSpace(string(b)) == "x" {
 		t.Error("a container changed the core pattern")
+	}
+	if _, err := os.Lstat("/etc/hoy-climbed"); err == nil {
+		t.Error("a device was made on the host")
 	}
 	// These mount over /proc and /sys wholly, as their user asks for: nothing of the host's is below.
 	for _, dest := range []string{"/proc", "/sys", "/dev"} {
