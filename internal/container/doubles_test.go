@@ -230,6 +230,12 @@ func (n *networks) Detach(_ context.Context, id string) error {
 	return nil
 }
 
+func (n *networks) Find(ref string) (string, error) { return ref, nil }
+
+func (n *networks) Unplug(ctx context.Context, r deps.NetRequest) error {
+	return n.Detach(ctx, r.ContainerID)
+}
+
 func (n *networks) Restore(_ context.Context, held []deps.Held) error {
 	w := (*world)(n)
 	w.mu.Lock()

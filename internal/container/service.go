@@ -18,6 +18,7 @@ import (
 	"hoy/internal/container/index"
 	"hoy/internal/container/ledger"
 	"hoy/internal/container/life"
+	"hoy/internal/container/plug"
 	"hoy/internal/container/query"
 	"hoy/internal/container/record"
 	"hoy/internal/container/remove"
@@ -35,6 +36,7 @@ type Service struct {
 	*query.Query
 	*files.Files
 	*execs.Execs
+	*plug.Plugs
 
 	core   *core.Core
 	checks *health.Checks
@@ -64,7 +66,7 @@ func New(db *store.DB, d deps.Deps, set deps.Settings) (*Service, error) {
 	c.Changed = checks.Changed
 	return &Service{
 		Creator: &create.Creator{Core: c, Filter: st.Filter, AppArmor: armor},
-		Life:    l, Remover: rm, Query: &query.Query{Core: c}, Execs: ex,
+		Life:    l, Remover: rm, Query: &query.Query{Core: c}, Execs: ex, Plugs: &plug.Plugs{Core: c},
 		Files: &files.Files{Core: c, WhilePaused: l.WhilePaused},
 		core:  c, checks: checks,
 	}, nil

@@ -21,6 +21,7 @@ import (
 	"hoy/internal/config"
 	"hoy/internal/container"
 	"hoy/internal/container/deps"
+	"hoy/internal/container/plug"
 	"hoy/internal/container/runtimes"
 	"hoy/internal/container/stats"
 	"hoy/internal/container/wire"
@@ -106,7 +107,7 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 		Runtimes: d.runtimes,
 	})
 	handler := api.New(api.Options{
-		Containers: d.containers, Execs: d.containers, Images: d.images, Volumes: d.volumes, Networks: d.networks,
+		Containers: d.containers, Execs: d.containers, Images: d.images, Volumes: d.volumes, Networks: networkBackend{d.networks, d.containers.Plugs},
 		System: sys, Log: d.log,
 	})
 	trimMemory()
@@ -128,6 +129,12 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 	_, running, paused, _ := d.containers.Counts()
 	d.log.Info("hoyd stops; its containers do not", "running", running, "paused", paused)
 	return err
+}
+
+// networkBackend is the networks, with who is on them.
+type networkBackend struct {
+	*network.Service
+	*plug.Plugs
 }
 
 // errMonitorGone ends the daemon: with its monitor, its containers are gone,

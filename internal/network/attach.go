@@ -52,6 +52,9 @@ func (s *Service) Attach(ctx context.Context, r Request) (_ *Attachment, err err
 	if err := s.Validate(r); err != nil {
 		return nil, err
 	}
+	if r.Unplugged {
+		return s.unplugged(r)
+	}
 	var back undo.Stack
 	defer func() {
 		if err != nil {
@@ -73,12 +76,11 @@ func (s *Service) Attach(ctx context.Context, r Request) (_ *Attachment, err err
 		a = &Attachment{SandboxID: store.NewID()}
 	case mode.IsNone():
 		e.network = network.NetworkNone
-		ns, err := s.host.Namespace(r.NetNS, nil)
+		ns, err := s.namespace(r, nil, &back)
 		if err != nil {
 			return nil, err
 		}
 		a = &Attachment{NetNS: ns, SandboxID: store.NewID()}
-		back.Push("network namespace", func(context.Context) error { return ns.Close() })
 	default:
 		if a, err = s.attachBridge(ctx, r, e, &back); err != nil {
 			return nil, err
@@ -150,15 +152,14 @@ func (s *Service) attachBridge(ctx context.Context, r Request, e *endpoint, back
 	}
 	back.Push("ports", func(context.Context) error { s.ports.Release(e.ports); return nil })
 
-	ns, err := s.host.Namespace(r.NetNS, &link.Veth{
+	ns, err := s.namespace(r, &link.Veth{
 		Name: e.veth, Bridge: s.bridge.Index, MTU: s.opt.MTU,
 		Address: netip.PrefixFrom(addr, es.IPPrefixLen), Gateway: es.Gateway, MAC: net.HardwareAddr(es.MacAddress),
 		Hairpin: len(e.ports) > 0,
-	})
+	}, back)
 	if err != nil {
 		return nil, err
 	}
-	back.Push("network namespace", func(context.Context) error { return ns.Close() })
 	if len(e.ports) > 0 {
 		if err := s.table.Add(ctx, e.forwards()); err != nil {
 			return nil, connectivityError(e, err)
@@ -167,6 +168,23 @@ func (s *Service) attachBridge(ctx context.Context, r Request, e *endpoint, back
 		s.forgetFlows(e)
 	}
 	return &Attachment{NetNS: ns, SandboxID: store.NewID(), Ports: portMap(e.ports, r.Exposed)}, nil
+}
+
+// namespace makes the container's namespace, wired where v is not nil. Of one
+// that is in use only the wires are made, and the answer is nil.
+func (s *Service) namespace(r Request, v *link.Veth, back *undo.Stack) (*os.File, error) {
+	if !r.InUse {
+		ns, err := s.host.Namespace(r.NetNS, v)
+		if err == nil {
+			back.Push("network namespace", func(context.Context) error { return ns.Close() })
+		}
+		return ns, err
+	}
+	if v == nil {
+		return nil, nil
+	}
+	back.Push("link", func(context.Context) error { return s.host.Delete(v.Name) })
+	return nil, s.host.Plug(r.NetNS, v)
 }
 
 func connectivityError(e *endpoint, err error) error {
@@ -195,6 +213,9 @@ func (s *Service) writeFiles(r Request, e *endpoint) error {
 		Extra: r.ExtraHosts, OfHost: onHost}
 	if s.bridge != nil {
 		names.Gateway = s.bridge.Address.Addr()
+	}
+	if r.InUse {
+		return hostfile.Readdress(r.Dir, names, netip.Addr{})
 	}
 	return hostfile.Write(r.Dir, names, hostfile.Resolver{Servers: r.DNS, Search: r.DNSSearch, Options: r.DNSOptions, Local: onHost})
 }

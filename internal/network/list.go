@@ -82,15 +82,6 @@ func (c *catalog) lookup(ref string) (string, error) {
 	return "", errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("network %s is ambiguous (%d matches found based on ID prefix)", ref, len(found)))
 }
 
-// cannotChange refuses to move a container that exists.
-func (c *catalog) cannotChange(ref, verb string) error {
-	name, err := c.lookup(ref)
-	if err != nil {
-		return err
-	}
-	return errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("a container cannot be %s network %s after it was created: choose its network with --network when it is created", verb, name))
-}
-
 // describe renders one network, without its containers.
 func (s *Service) describe(name string) network.Network {
 	n := network.Network{
@@ -184,16 +175,6 @@ func (s *Service) Remove(_ context.Context, ref string) error {
 		return err
 	}
 	return errdefs.ErrPermissionDenied.WithMessage(fmt.Sprintf("%s is a pre-defined network and cannot be removed", name))
-}
-
-// Connect is not possible yet.
-func (s *Service) Connect(_ context.Context, ref string, _ network.ConnectRequest) error {
-	return s.catalog.cannotChange(ref, "connected to")
-}
-
-// Disconnect is not possible yet.
-func (s *Service) Disconnect(_ context.Context, ref string, _ network.DisconnectRequest) error {
-	return s.catalog.cannotChange(ref, "disconnected from")
 }
 
 // Prune removes nothing: predefined networks stay.

@@ -67,6 +67,11 @@ type Request struct {
 	PeerPid int
 	// NetNS, where not nil, is a fresh namespace to use in place of a new one.
 	NetNS *os.File
+	// InUse says that NetNS is that of a container that runs: only what belongs
+	// to the network is made in it.
+	InUse bool
+	// Unplugged asks for a namespace with nothing but its loopback, whatever the mode.
+	Unplugged bool
 }
 
 // Attachment is a container's network as it came to be.

@@ -95,6 +95,10 @@ type NetRequest struct {
 	// NetNS, where not nil, is the namespace to use in place of a new one; it
 	// belongs to the container's user namespace and stays the caller's.
 	NetNS *os.File
+	// InUse says that NetNS is that of a container that runs.
+	InUse bool
+	// Unplugged asks for a namespace without any network, whatever the mode.
+	Unplugged bool
 }
 
 // Attachment is a container's place on a network. A nil NetNS is the host's own.
@@ -118,6 +122,11 @@ type Networks interface {
 	Attach(ctx context.Context, req NetRequest) (*Attachment, error)
 	// Detach frees all that the container holds; it is idempotent.
 	Detach(ctx context.Context, containerID string) error
+	// Find gives a network's name by name, id or the beginning of one.
+	Find(ref string) (string, error)
+	// Unplug takes the network of req.Mode from a container whose namespace lives
+	// on; of one that does not run it only tells. On error nothing has changed.
+	Unplug(ctx context.Context, req NetRequest) error
 	// Restore claims again what is held and frees all else.
 	Restore(ctx context.Context, held []Held) error
 }

@@ -145,10 +145,11 @@ func networks(r *record.Record) map[string]*network.EndpointSettings {
 	if len(r.Net.Networks) > 0 {
 		return r.Net.Networks
 	}
-	if r.HostConfig.NetworkMode.IsContainer() {
+	mode := r.Network()
+	if mode == "" || mode.IsContainer() {
 		return map[string]*network.EndpointSettings{}
 	}
-	name := string(r.HostConfig.NetworkMode)
+	name := string(mode)
 	ep := r.Endpoints[name]
 	if ep == nil {
 		ep = &network.EndpointSettings{}

@@ -35,9 +35,12 @@ type Record struct {
 	Config     *container.Config                    `json:"config"`
 	HostConfig *container.HostConfig                `json:"hostConfig"`
 	Endpoints  map[string]*network.EndpointSettings `json:"endpoints,omitempty"`
-	Mounts     []Mount                              `json:"mounts,omitempty"`
-	Log        log.Config                           `json:"log"`
-	State      State                                `json:"state"`
+	// Plugged, where not nil, is the network that connecting and disconnecting by
+	// hand left the container on, "" where on none; else it is on that of its HostConfig.
+	Plugged *string    `json:"plugged,omitempty"`
+	Mounts  []Mount    `json:"mounts,omitempty"`
+	Log     log.Config `json:"log"`
+	State   State      `json:"state"`
 	// RemoveVolumes says, of one that is being removed, that its anonymous volumes go too.
 	RemoveVolumes bool `json:"removeVolumes,omitempty"`
 	Net           Net  `json:"net"`
@@ -102,6 +105,14 @@ type State struct {
 	OOMKilled  bool      `json:"oomKilled,omitempty"`
 	// Stopped by a person: restart policies keep away until started by hand.
 	Stopped bool `json:"stopped,omitempty"`
+}
+
+// Network is the network that the container is on or will be when it starts; "" is none at all.
+func (r *Record) Network() container.NetworkMode {
+	if r.Plugged != nil {
+		return container.NetworkMode(*r.Plugged)
+	}
+	return r.HostConfig.NetworkMode
 }
 
 // Ref is the name as the API writes it, with a slash.

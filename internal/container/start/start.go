@@ -142,7 +142,7 @@ func (a *attempt) plan(ctx context.Context) (Plan, error) {
 		},
 		UndoName: "remove", Undo: func(context.Context) error { return a.group.Remove() },
 	}, {
-		Stage: 2, Name: "network", Detail: "attach to " + string(hc.NetworkMode),
+		Stage: 2, Name: "network", Detail: "attach to " + string(a.r.Network()),
 		Do: func(ctx context.Context) (err error) {
 			req := a.s.NetRequest(a.r, peers.net)
 			if a.spaces != nil {
@@ -177,7 +177,7 @@ func NetRequest(set deps.Settings, r *record.Record, dir string, peerPid int) de
 	c, hc := r.Config, r.HostConfig
 	req := deps.NetRequest{
 		ContainerID: r.ID, Name: r.Name, Hostname: c.Hostname, Domainname: c.Domainname,
-		Mode: hc.NetworkMode, Endpoint: r.Endpoints[string(hc.NetworkMode)],
+		Mode: r.Network(), Unplugged: r.Network() == "", Endpoint: r.Endpoints[string(r.Network())],
 		Ports: hc.PortBindings, PublishAll: hc.PublishAllPorts, Exposed: c.ExposedPorts,
 		DNS: hc.DNS, DNSSearch: hc.DNSSearch, DNSOptions: hc.DNSOptions, ExtraHosts: hc.ExtraHosts,
 		Dir: dir, PeerPid: peerPid,

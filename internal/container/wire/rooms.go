@@ -35,6 +35,12 @@ func (n networks) Attach(ctx context.Context, r deps.NetRequest) (*deps.Attachme
 	return &deps.Attachment{NetNS: a.NetNS, SandboxID: a.SandboxID, Networks: a.Networks, Ports: a.Ports}, nil
 }
 
+func (n networks) Find(ref string) (string, error) { return n.s.Find(ref) }
+
+func (n networks) Unplug(ctx context.Context, r deps.NetRequest) error {
+	return n.s.Unplug(ctx, netRequest(r))
+}
+
 func (n networks) Detach(ctx context.Context, id string) error { return n.s.Detach(ctx, id) }
 
 func (n networks) Restore(ctx context.Context, held []deps.Held) error {
@@ -50,7 +56,7 @@ func netRequest(r deps.NetRequest) network.Request {
 		ContainerID: r.ContainerID, Name: r.Name, Hostname: r.Hostname, Domainname: r.Domainname,
 		Mode: r.Mode, Endpoint: r.Endpoint, Ports: r.Ports, PublishAll: r.PublishAll, Exposed: r.Exposed,
 		DNS: r.DNS, DNSSearch: r.DNSSearch, DNSOptions: r.DNSOptions, ExtraHosts: r.ExtraHosts,
-		Dir: r.Dir, PeerPid: r.PeerPid, NetNS: r.NetNS,
+		Dir: r.Dir, PeerPid: r.PeerPid, NetNS: r.NetNS, InUse: r.InUse, Unplugged: r.Unplugged,
 	}
 }
 

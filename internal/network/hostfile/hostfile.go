@@ -59,14 +59,43 @@ func Hosts(n Names) ([]byte, error) {
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", addr, host)
 	}
-	if n.Address.IsValid() && n.Hostname != "" {
-		names := n.Hostname
-		if n.Domainname != "" {
-			names = n.Hostname + "." + n.Domainname + " " + n.Hostname
-		}
-		fmt.Fprintf(&b, "%s\t%s\n", n.Address, names)
-	}
+	b.WriteString(n.own())
 	return b.Bytes(), nil
+}
+
+// own is the line of the container's own address; empty where it has none.
+func (n Names) own() string {
+	if !n.Address.IsValid() || n.Hostname == "" {
+		return ""
+	}
+	names := n.Hostname
+	if n.Domainname != "" {
+		names = n.Hostname + "." + n.Domainname + " " + n.Hostname
+	}
+	return n.Address.String() + "\t" + names + "\n"
+}
+
+// Readdress gives the hosts file of a container that runs another line for its
+// own address: that of old goes, and n's comes where it has one. What the
+// container itself wrote stays; a file that it made too large is left alone.
+func Readdress(dir string, n Names, old netip.Addr) error {
+	path := filepath.Join(dir, "hosts")
+	data, err := readBounded(path)
+	if err != nil {
+		return fmt.Errorf("read container's hosts: %w", err)
+	}
+	if len(data) == maxBytes {
+		return nil
+	}
+	gone := Names{Hostname: n.Hostname, Domainname: n.Domainname, Address: old}.own()
+	if gone != "" {
+		data = bytes.Replace(data, []byte(gone), nil, 1)
+	}
+	data = append(data, n.own()...)
+	if err := os.WriteFile(path, data, 0o644); err != nil { //nolint:forbidigo // a bind mount shows this inode
+		return fmt.Errorf("write container's hosts: %w", err)
+	}
+	return nil
 }
 
 // ParseExtra splits one value of --add-host. Errors are errdefs.ErrInvalidArgument.

@@ -89,3 +89,40 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestReaddressKeepsWhatTheContainerWrote(t *testing.T) {
+	dir := t.TempDir()
+	n := Names{Hostname: "web", Domainname: "example.org", Address: netip.MustParseAddr("10.0.0.2")}
+	if err := Write(dir, n, Resolver{}); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "hosts")
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := "192.0.2.1\tother\n"
+	if err := os.WriteFile(path, append(before, own...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	gone := n
+	gone.Address = netip.Addr{}
+	for _, step := range []struct {
+		n    Names
+		old  string
+		want string
+	}{{gone, "10.0.0.2", own}, {n, "", own + "10.0.0.2\tweb.example.org web\n"}, {gone, "10.0.0.9", own + "10.0.0.2\tweb.example.org web\n"}} {
+		var old netip.Addr
+		if step.old != "" {
+			old = netip.MustParseAddr(step.old)
+		}
+		if err := Readdress(dir, step.n, old); err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.ReadFile(path)
+		base := strings.TrimSuffix(string(before), "10.0.0.2\tweb.example.org web\n")
+		if err != nil || string(after) != base+step.want {
+			t.Errorf("%+v: %q, %v", step, after, err)
+		}
+	}
+}

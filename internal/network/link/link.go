@@ -186,6 +186,50 @@ func (h *Host) Namespace(given *os.File, v *Veth) (*os.File, error) {
 	return r.ns, nil
 }
 
+// Plug wires a namespace that is in use to a bridge: the names that are taken
+// there are not ours, so a refusal is the caller's error. On error nothing is left.
+func (h *Host) Plug(ns *os.File, v *Veth) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			done <- err
+			return
+		}
+		defer home.Close()
+		if err = os.NewSyscallError("setns", unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)); err == nil {
+			err = h.wire(v)
+		}
+		done <- err
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
+	err := <-done
+	if err == nil {
+		err = h.join(v)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("wire network namespace: %w", err), h.Delete(v.Name))
+	}
+	return nil
+}
+
+// wire makes what is inside a namespace, on a thread that is in it.
+func (h *Host) wire(v *Veth) error {
+	s, err := openSocket()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	err = s.do(h.inner(v, containerIndex))
+	if v != nil && (errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST)) {
+		err = s.do(h.inner(v, spareIndex))
+	}
+	return err
+}
+
 // build runs on a locked thread and leaves it in the new namespace.
 func (h *Host) build(given *os.File, v *Veth) (ns *os.File, err error) {
 	if given == nil {
@@ -209,16 +253,7 @@ func (h *Host) build(given *os.File, v *Veth) (ns *os.File, err error) {
 			return nil, err
 		}
 	}
-	s, err := openSocket()
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	err = s.do(h.inner(v, containerIndex))
-	if v != nil && (errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST)) {
-		err = s.do(h.inner(v, spareIndex))
-	}
-	return ns, err
+	return ns, h.wire(v)
 }
 
 // inner is all that is done inside a namespace, as one batch.

@@ -137,7 +137,7 @@ func (c *comparison) container(name string, r container.InspectResponse) {
 		c.fault("%s is %s", name, r.State.Status)
 		return
 	}
-	if bridge == nil || !r.HostConfig.NetworkMode.IsBridge() && !r.HostConfig.NetworkMode.IsDefault() {
+	if bridge == nil {
 		return
 	}
 	if other, taken := c.addresses[bridge.IPAddress.String()]; taken {
