@@ -24,6 +24,7 @@ import (
 	"hoy/internal/oci/tty"
 	"hoy/internal/runtime"
 	"hoy/internal/runtime/cgroup"
+	"hoy/internal/runtime/landlock"
 	"hoy/internal/undo"
 )
 
@@ -226,6 +227,7 @@ func (c *creation) launch(m *made, group cgroup.Place, keep int, back *undo.Stac
 	l := &runtime.Launch{
 		ID: c.id, Spec: c.spec, ExactUser: true, Stdio: c.stdio, KeepFDs: keep, NoPivot: c.noPivot, NoKeyring: c.noKeyring,
 	}
+	l.Landlock = landlock.Annotated(c.spec.Annotations)
 	if group != nil {
 		l.CgroupProcs = group.Procs()
 	}

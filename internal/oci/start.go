@@ -12,6 +12,7 @@ import (
 	"hoy/internal/oci/hook"
 	"hoy/internal/oci/state"
 	"hoy/internal/runtime"
+	"hoy/internal/runtime/landlock"
 )
 
 func newStart(a *app, _ *flag.FlagSet) func([]string) (int, error) {
@@ -66,7 +67,7 @@ func (a *app) startHooks(c *state.Container, spec *specs.Spec) error {
 
 // inside is what every further process in the container begins with.
 func (a *app) inside(c *state.Container, spec *specs.Spec) (*runtime.Exec, error) {
-	e := &runtime.Exec{ID: c.ID, Target: c.Pid, Namespaces: c.Namespaces, Process: spec.Process, ExactUser: true}
+	e := &runtime.Exec{ID: c.ID, Target: c.Pid, Namespaces: c.Namespaces, Process: spec.Process, ExactUser: true, Landlock: landlock.Annotated(c.Annotations)}
 	if p, err := box.Place(c); err == nil && p.Exists() {
 		e.CgroupProcs = p.Procs()
 	}

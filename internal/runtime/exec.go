@@ -33,7 +33,7 @@ func StartExec(e *Exec) (*Process, error) {
 		Input: compile.Input{
 			Spec: withProcess(&specs.Spec{Process: e.Process}, e.ConsoleSize, t.inherited),
 			Root: int(t.root.Fd()), Seccomp: e.Seccomp, Stdio: stdio(e.Stdio),
-			KeepFDs: e.KeepFDs, NoKeyring: e.NoKeyring,
+			KeepFDs: e.KeepFDs, NoKeyring: e.NoKeyring, Landlock: e.Landlock,
 		},
 		PidFD: int(t.pidfd.Fd()), Join: t.join, Birth: bornLast(e),
 		Chroot: t.joins.kinds&unix.CLONE_NEWNS == 0, Map: t.ids,

@@ -49,6 +49,8 @@ type Launch struct {
 	// CgroupProcs are the cgroup.procs files that the process is written to
 	// before it runs any of the container's code.
 	CgroupProcs []string `json:"cgroupProcs,omitempty"`
+	// Landlock are rules as landlock.Parse reads them.
+	Landlock []string `json:"landlock,omitempty"`
 	// Reaper, where not empty, is the host path of the binary that is bound at
 	// /sbin/docker-init and runs as PID 1 with Spec.Process.Args behind "--".
 	Reaper string `json:"reaper,omitempty"`
@@ -101,6 +103,8 @@ type Exec struct {
 	Seccomp []byte         `json:"seccomp,omitempty"`
 	// Filter as in Launch.
 	Filter *Filter `json:"filter,omitempty"`
+	// Landlock as in Launch.
+	Landlock []string `json:"landlock,omitempty"`
 	// CgroupProcs as in Launch.
 	CgroupProcs []string  `json:"cgroupProcs,omitempty"`
 	ConsoleSize specs.Box `json:"consoleSize,omitempty"`

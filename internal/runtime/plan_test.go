@@ -49,6 +49,7 @@ func TestPlan(t *testing.T) {
 	held.Spec.Root.Path, held.Start, held.KeepFDs, held.NoKeyring = "/bundle/root", os.NewFile(uintptr(1<<30), "start"), 2, true
 	held.BeforePivot = func(int) error { return nil }
 	held.Rootfs, held.Reaper = nil, ""
+	held.Landlock = []string{"exec:/", "connect:443"}
 	pod := planned()
 	pod.Spec.Process.Terminal, pod.Reaper, pod.CgroupProcs = false, "", nil
 	pod.Spec.Mounts, pod.Spec.Linux.MaskedPaths = pod.Spec.Mounts[:1], nil

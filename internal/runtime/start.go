@@ -98,7 +98,7 @@ func Plan(l *Launch) (string, error) {
 	in := compile.Input{
 		Spec: withProcess(l.Spec, l.ConsoleSize, inherited{}), Joined: joined(l), Root: -1, Seccomp: l.Seccomp, Reaper: l.Reaper,
 		User: specUser(l.Spec.Process.User), Cgroups: compile.Cgroups{Tasks: taskLists(l.CgroupProcs)},
-		Stdio: stdio(l.Stdio), CanRaise: true, Own: become.Capabilities{Permitted: ^uint64(0), Bounding: ^uint64(0)},
+		Stdio: stdio(l.Stdio), CanRaise: true, LSM: become.LSM{Landlock: 7}, Own: become.Capabilities{Permitted: ^uint64(0), Bounding: ^uint64(0)},
 	}
 	held(&in, l)
 	in.MapFD = func(userns.Map) (int, error) { return -1, nil }
@@ -119,6 +119,7 @@ func Plan(l *Launch) (string, error) {
 // held puts in what concerns a start in two halves.
 func held(in *compile.Input, l *Launch) {
 	l.Filter.fill(in)
+	in.Landlock = l.Landlock
 	in.KeepFDs, in.NoPivot, in.NoKeyring = l.KeepFDs, l.NoPivot, l.NoKeyring
 	if l.Start != nil {
 		in.Start = int(l.Start.Fd())

@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"hoy/internal/runtime/landlock"
 )
 
 // Security is what the list of --security-opt says.
@@ -19,6 +21,8 @@ type Security struct {
 	Seccomp string
 	// AppArmor is "" where none applies.
 	AppArmor string
+	// Landlock are rules that landlock.Parse has read.
+	Landlock []string
 	// WritableCgroups mounts /sys/fs/cgroup writable.
 	WritableCgroups bool
 }
@@ -52,6 +56,8 @@ func ParseSecurity(hc *container.HostConfig, hasAppArmor bool) (Security, error)
 				}
 				s.AppArmor = value
 			}
+		case "landlock":
+			s.Landlock = append(s.Landlock, value)
 		case "no-new-privileges", "writable-cgroups":
 			on, err := strconv.ParseBool(value)
 			if err != nil {
@@ -66,7 +72,26 @@ func ParseSecurity(hc *container.HostConfig, hasAppArmor bool) (Security, error)
 			return s, invalid("invalid --security-opt 2: %q", opt)
 		}
 	}
+	if _, err := landlock.Parse(s.Landlock); err != nil {
+		return s, invalid("invalid --security-opt: %v", err)
+	}
 	return s, nil
+}
+
+// CheckLandlock refuses rules that this kernel, or a runtime other than the
+// built-in one, would not keep.
+func (s *Security) CheckLandlock(builtIn bool) error {
+	rules, err := landlock.Parse(s.Landlock)
+	if err == nil {
+		err = rules.Check(landlock.Version())
+	}
+	switch {
+	case err != nil:
+		return invalid("invalid --security-opt: %v", err)
+	case !rules.Empty() && !builtIn:
+		return invalid("invalid --security-opt: landlock: only the built-in runtime has it: leave --runtime out")
+	}
+	return nil
 }
 
 // DefaultCapabilities are what an unprivileged container has, as Docker does.

@@ -215,6 +215,13 @@ func (c *Creator) build(ctx context.Context, name string, r *record.Record, img 
 	if err != nil {
 		return err
 	}
+	other, err := c.Runtimes.Find(r.HostConfig.Runtime)
+	if err != nil {
+		return err
+	}
+	if err := sec.CheckLandlock(other == nil); err != nil {
+		return err
+	}
 	if _, err := c.Filter(r, sec); err != nil {
 		return err
 	}

@@ -127,6 +127,7 @@ func (x *Execs) launch(r *record.Record, run *index.Run, ex *exec, opt request.E
 	l := &runtime.Exec{
 		ID: r.ID, Target: r.State.Pid, Namespaces: spec.JoinedNamespaces(hc),
 		User: cmp.Or(req.User, r.Config.User), Groups: hc.GroupAdd, CgroupProcs: run.Group.Procs(),
+		Landlock: sec.Landlock,
 		Process: &specs.Process{
 			Terminal: req.Tty, Args: req.Cmd, Env: spec.ReplaceEnv(env, req.Env),
 			Cwd:             cmp.Or(req.WorkingDir, r.Config.WorkingDir, "/"),

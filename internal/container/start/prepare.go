@@ -28,6 +28,7 @@ type prepared struct {
 	resources *specs.LinuxResources
 	rootfs    []runtime.RootMount
 	seccomp   []byte
+	landlock  []string
 	// held are directories that the specification names through /proc/PID/fd.
 	held []*os.File
 	shm  string
@@ -101,6 +102,10 @@ func (a *attempt) prepare(ctx context.Context, p peers) error {
 	if err != nil {
 		return err
 	}
+	if err := sec.CheckLandlock(a.runtime == nil); err != nil {
+		return err
+	}
+	a.prep.landlock = sec.Landlock
 	r, err := a.sources()
 	if err != nil {
 		return err
@@ -254,7 +259,7 @@ func (a *attempt) run(ctx context.Context, _ peers) error {
 	c, hc := a.r.Config, a.r.HostConfig
 	l := &runtime.Launch{
 		ID: a.r.ID, Spec: a.prep.spec, Rootfs: a.prep.rootfs, MapRoot: a.prep.users != nil, User: c.User, Groups: hc.GroupAdd,
-		Seccomp: a.prep.seccomp, CgroupProcs: a.group.Procs(), NetNS: a.net.NetNS,
+		Seccomp: a.prep.seccomp, Landlock: a.prep.landlock, CgroupProcs: a.group.Procs(), NetNS: a.net.NetNS,
 	}
 	if init := hc.Init; init != nil && *init || init == nil && a.s.Init {
 		l.Reaper = a.s.Runtime

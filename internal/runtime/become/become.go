@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/identity"
+	"hoy/internal/runtime/landlock"
 	"hoy/internal/runtime/program"
 )
 
@@ -43,14 +44,21 @@ type Becoming struct {
 	// LSM says what the kernel has. Proc holds the host's procfs where a label asks for it.
 	LSM  LSM
 	Proc program.Reg
+	// Landlock closes what it does not open; nil is nothing.
+	Landlock *landlock.Rules
 	// Warn takes what could not be had.
 	Warn func(format string, args ...any)
 
-	path program.Reg
+	path  program.Reg
+	rules program.Reg
 }
 
 // LSM are the security modules that the kernel runs.
-type LSM struct{ AppArmor, SELinux bool }
+type LSM struct {
+	AppArmor, SELinux bool
+	// Landlock is its version, 0 is none.
+	Landlock int
+}
 
 // NeedsProc says whether a process asks for a label.
 func NeedsProc(p *specs.Process) bool {
@@ -64,6 +72,12 @@ func (b *Becoming) Compile() error {
 	}
 	if err := b.confine(); err != nil {
 		return err
+	}
+	if !b.Landlock.Empty() {
+		var err error
+		if b.rules, err = b.Landlock.Prepare(b.Program, b.LSM.Landlock); err != nil {
+			return err
+		}
 	}
 	if err := b.drop(); err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"hoy/internal/runtime/landlock"
 )
 
 // Modules asks the kernel which security modules it runs.
@@ -13,7 +15,7 @@ var Modules = sync.OnceValue(func() LSM {
 	enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")
 	var fs unix.Statfs_t
 	err := unix.Statfs("/sys/fs/selinux", &fs)
-	return LSM{AppArmor: len(enabled) > 0 && enabled[0] == 'Y', SELinux: err == nil && fs.Type == unix.SELINUX_MAGIC}
+	return LSM{AppArmor: len(enabled) > 0 && enabled[0] == 'Y', SELinux: err == nil && fs.Type == unix.SELINUX_MAGIC, Landlock: landlock.Version()}
 })
 
 // OwnCapabilities are read once: a process of ours never changes them.

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/runtime/landlock"
 	"hoy/internal/runtime/program"
 )
 
@@ -148,6 +149,9 @@ func (b *Becoming) becomeUser() {
 // restrict is the last before the command: after the filter is in place, only
 // capset, prctl and execve follow, so that a narrow filter allows them.
 func (b *Becoming) restrict(sets capSets) {
+	if !b.Landlock.Empty() {
+		landlock.Restrict(b.Program, b.rules)
+	}
 	b.Step("restrict", "")
 	b.Signals()
 	b.Call(unix.SYS_RT_SIGPROCMASK, program.Flag(unix.SIG_SETMASK, "SIG_SETMASK"), program.Mem(new(uint64), "[]"), program.Num(0), program.Num(8))

@@ -54,6 +54,8 @@ type Input struct {
 	// FilterFlags and Listener are about Seccomp, see become.Becoming.
 	FilterFlags uint32
 	Listener    bool
+	// Landlock are rules that close what they do not open.
+	Landlock []string
 	// LSM are the security modules of the kernel.
 	LSM become.LSM
 	// Own are the capabilities that the calling process can give.

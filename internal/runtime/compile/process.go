@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/runtime/become"
+	"hoy/internal/runtime/landlock"
 	"hoy/internal/runtime/program"
 )
 
@@ -42,12 +43,19 @@ func hold(b *builder) {
 
 // become ends the program: the process becomes its command.
 func (b *builder) become() error {
+	rules, err := landlock.Parse(b.in.Landlock)
+	if err != nil {
+		return err
+	}
+	if b.in.Reaper != "" {
+		rules.Open(ReaperPath)
+	}
 	last := become.Becoming{
 		Program: b.Program, Process: b.proc, Args: b.args(), User: b.in.User, Seccomp: b.in.Seccomp,
 		Own: b.in.Own, UserNS: b.userns, Limits: b.in.Limits, CanRaise: b.in.CanRaise, Warn: b.warn,
 		KeepFDs: b.in.KeepFDs, Birth: b.birth, Terminal: b.proc.Terminal,
 		FilterFlags: b.in.FilterFlags, Listener: b.in.Listener,
-		Personality: b.lin.Personality, LSM: b.in.LSM, Proc: b.hostProc,
+		Personality: b.lin.Personality, LSM: b.in.LSM, Proc: b.hostProc, Landlock: rules,
 	}
 	if b.in.Start > 0 {
 		last.Hold = func() { hold(b) }

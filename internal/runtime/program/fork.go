@@ -60,6 +60,8 @@ func run(ops []op, pc int, regs []uintptr, sock uintptr) {
 			}
 		case kindSignals:
 			defaults()
+		case kindStore:
+			store(o.args[1], value(o, regs, 0))
 		case kindClose:
 			e = closeOthers(o, regs)
 		case kindTell:

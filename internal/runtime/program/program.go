@@ -34,6 +34,7 @@ const (
 	kindTell
 	kindSpin
 	kindReborn
+	kindStore // a register, into memory
 	kindClose // all descriptors from nr up but those in args
 )
 
@@ -224,6 +225,14 @@ func (p *Program) Check(what string, addr *uint64, mask, want uint64, e unix.Err
 	o.args = [6]uintptr{uintptr(unsafe.Pointer(addr)), uintptr(mask), uintptr(want), uintptr(e)}
 	p.add(o, func() string { return "check " + what + " else " + unix.ErrnoName(e) })
 	return Call{p, len(p.ops) - 1}
+}
+
+// Store writes what r holds to the word at addr, which a later call reads.
+func Store(p *Program, addr *int32, r Reg) {
+	p.keep = append(p.keep, unsafe.Pointer(addr))
+	o := op{kind: kindStore, out: -1, step: int32(len(p.steps) - 1), regs: 1}
+	o.args[0], o.args[1] = uintptr(r), uintptr(unsafe.Pointer(addr))
+	p.add(o, func() string { return "store " + p.regs[r].name })
 }
 
 func (p *Program) add(o op, text func() string) {

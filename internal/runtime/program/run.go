@@ -88,6 +88,8 @@ func (p *Program) Prepare() error {
 			r = a[0]
 		case kindFail:
 			return p.fault(pc, unix.Errno(a[0]))
+		case kindStore:
+			store(a[1], a[0])
 		case kindCheck:
 			if *word(o.args[0])&uint64(a[1]) != uint64(a[2]) {
 				e = unix.Errno(a[3])
@@ -124,6 +126,14 @@ func (p *Program) breakOne() {
 //go:nosplit
 //go:nocheckptr
 func word(addr uintptr) *uint64 { return *(**uint64)(unsafe.Pointer(&addr)) }
+
+// store writes to an address that Store took from a pointer which the program
+// still keeps.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func store(addr, value uintptr) { **(**int32)(unsafe.Pointer(&addr)) = int32(value) }
 
 // next is where to go on after instruction pc ended with e.
 //

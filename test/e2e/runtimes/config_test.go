@@ -49,6 +49,7 @@ func TestNamesAndReload(t *testing.T) {
 	} {
 		e.Hoy("run", "--rm", "--runtime", name, "busybox", "true").Refused(t, 125, want)
 	}
+	e.Hoy("create", "--runtime", "traced", "--security-opt", "landlock=read:/", "busybox", "true").Refused(t, 1, "only the built-in runtime has it")
 	for _, name := range []string{"hoy", "runc", "io.containerd.runc.v2"} {
 		if got := e.Must("run", "-d", "--runtime", name, "busybox", "sleep", "1000"); e.Must("inspect", "-f", "{{.HostConfig.Runtime}}", got) != name {
 			t.Errorf("%s is called otherwise in inspect", name)
