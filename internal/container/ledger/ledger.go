@@ -142,6 +142,9 @@ func (l *Ledger) flush() {
 	l.mu.Lock()
 	batch, gone := l.pending, l.gone
 	l.pending, l.gone, l.timer = map[string]*record.Record{}, map[string]bool{}, nil
+	for id := range batch {
+		l.stored[id] = true // for a Delete from now on, which the write below must not outlive
+	}
 	l.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, r := range batch {
@@ -210,6 +213,7 @@ func (l *Ledger) Load() (map[string]*record.Record, error) {
 		}
 		if old := all[r.ID]; old == nil || old.Seq < r.Seq {
 			all[r.ID] = r
+			l.behind(r)
 		}
 	}
 	for id := range all {
@@ -221,6 +225,15 @@ func (l *Ledger) Load() (map[string]*record.Record, error) {
 		}
 	}
 	return all, nil
+}
+
+// behind brings the store up to a file whose last change a former daemon did
+// not live to store: a power cut must not take back more than the last moment.
+func (l *Ledger) behind(r *record.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending[r.ID] = r
+	l.schedule()
 }
 
 func (l *Ledger) read(id string) (*record.Record, error) {

@@ -71,6 +71,11 @@ func TestTheNewerCopyIsTheTruthAndADamagedOneCostsNothingElse(t *testing.T) {
 	if got := seqs(t, l); len(got) != 3 || got["both"] != 2 || got["torn"] != 1 || got["young"] != 1 {
 		t.Errorf("loaded %v", got)
 	}
+	// The store follows: a power cut later on must not take these changes back.
+	l.Flush()
+	if stored, _, err := l.bucket.All(); err != nil || stored["both"].Seq != 2 || stored["young"] == nil {
+		t.Errorf("in the store: %v, %v", stored, err)
+	}
 }
 
 func TestADeletedContainerStaysDeleted(t *testing.T) {

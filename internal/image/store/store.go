@@ -95,6 +95,9 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	if err := s.dropStaleLeases(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.dropUnrecorded(ctx, contents); err != nil {
+		return nil, err
+	}
 	if err := s.dropUnfinished(ctx, opt.Root); err != nil {
 		return nil, err
 	}
