@@ -6,7 +6,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo un
 LDFLAGS   := -s -w -X hoy/internal/version.Version=$(VERSION) -X hoy/internal/version.Commit=$(shell git rev-parse --short HEAD 2>/dev/null)
 export CGO_ENABLED = 0
 
-.PHONY: help build demo test unit e2e lint bench chaos fuzz vm vm-shell clean
+.PHONY: help build demo test unit e2e lint bench chaos powercut fuzz vm vm-shell clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ e2e: build ## the end-to-end tests alone
 
 chaos: build ## the crash and stress tests, ten times as long
 	HOY_LONG=1 $(GO) test -p 1 -count=1 -timeout 60m ./test/e2e/crash ./test/e2e/stress
+
+powercut: build ## the power cut 50 times under an engine at work
+	HOY_LONG=1 $(GO) test -p 1 -count=1 -timeout 30m -v ./test/e2e/powercut
 
 .tools/golangci-lint:
 	GOBIN=$(CURDIR)/.tools $(GO) install $(LINTER)

@@ -21,6 +21,7 @@ import (
 	"github.com/moby/moby/api/types/volume"
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/durable"
 	"hoy/internal/filter"
 	"hoy/internal/store"
 )
@@ -364,7 +365,12 @@ func (s *Service) remove(name string) error {
 	if err := os.Rename(dir, trash); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
-	if err := s.bucket.Delete(name); err != nil {
+	// Without its record, a directory that a power cut brings back is adopted.
+	err := durable.SyncDir(s.opt.Root)
+	if err == nil {
+		err = s.bucket.Delete(name)
+	}
+	if err != nil {
 		_ = os.Rename(trash, dir)
 		return fmt.Errorf("remove %s: %w", name, err)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"hoy/internal/image/driver"
 	"hoy/internal/image/untar"
@@ -31,13 +33,15 @@ const newPrefix = ".new-"
 
 // layers are the writable layers of containers: a directory each,
 //
-//	writable/<key>/parent   the chain id it stands on, as text
+//	writable/<key>/parent   a link whose text is the chain id it stands on
 //	writable/<key>/fs       the container's files (overlay: its changes)
 //	writable/<key>/work     overlay's scratch directory
 //
 // They are not records of the snapshotter, so that making one costs a few
-// mkdirs and no transaction. It survives the death of the process; nothing is
-// synced, as what a container writes is not either. The image layers below are
+// mkdirs and no transaction. It survives the death of the process. Nothing is
+// synced, as what a container writes is not either: a layer is all names, no
+// file, so that the file system's journal has it before the record of its
+// container, which is synced. The image layers below are
 // kept by a hold: one lease with one read-only snapshot per chain, made when
 // the first container needs the chain and dropped when Sweep finds no user.
 type layers struct {
@@ -78,12 +82,12 @@ func (l *layers) open(ctx context.Context) error {
 			l.discard(filepath.Join(l.dir, e.Name()))
 			continue
 		}
-		parent, err := os.ReadFile(filepath.Join(l.dir, e.Name(), "parent"))
+		parent, err := readParent(filepath.Join(l.dir, e.Name()))
 		if err != nil {
 			l.log.Error("writable layer without its parent's name; left alone", "key", e.Name(), "error", err)
 			continue
 		}
-		l.keys[e.Name()] = digest.Digest(parent)
+		l.keys[e.Name()] = parent
 	}
 	if err := l.loadHolds(ctx); err != nil {
 		return err
@@ -162,7 +166,8 @@ func (l *layers) Prepare(ctx context.Context, key string, chain digest.Digest) (
 // fill makes the files of one layer. The root directory gets the owner and mode
 // of the image's own.
 func (l *layers) fill(dir string, chain digest.Digest, h *hold) error {
-	if err := os.WriteFile(filepath.Join(dir, "parent"), []byte(chain), 0o600); err != nil { //nolint:forbidigo // the rename of its directory publishes it; what a container writes is not synced either
+	// A file's content would need a sync; a link's text comes with its name.
+	if err := os.Symlink(cmp.Or(chain.String(), noParent), filepath.Join(dir, "parent")); err != nil {
 		return err
 	}
 	root := filepath.Join(dir, "fs")
@@ -182,6 +187,25 @@ func (l *layers) fill(dir string, chain digest.Digest, h *hold) error {
 		return nil
 	}
 	return untar.CopyRootInfo(root, h.lower[0])
+}
+
+// noParent is the link's text of a layer that stands on nothing; a link cannot be empty.
+const noParent = "none"
+
+// readParent reads the chain id that a layer stands on. Earlier versions wrote
+// it into a file.
+func readParent(dir string) (digest.Digest, error) {
+	path := filepath.Join(dir, "parent")
+	text, err := os.Readlink(path)
+	if errors.Is(err, unix.EINVAL) {
+		data, rerr := os.ReadFile(path)
+		text, err = string(data), rerr
+	}
+	if err != nil || text == noParent || text == "" {
+		return "", err
+	}
+	chain := digest.Digest(text)
+	return chain, chain.Validate()
 }
 
 func (l *layers) pin(chain digest.Digest) {

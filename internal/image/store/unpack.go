@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -13,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"hoy/internal/image/decompress"
 	"hoy/internal/image/driver"
@@ -135,12 +137,30 @@ func (u *unpacker) apply(ctx context.Context, r io.Reader, parent digest.Digest,
 	if err != nil {
 		return err
 	}
+	if err := syncTree(upper); err != nil {
+		return err
+	}
 	if err := u.snaps.Commit(ctx, chain.String(), key); err != nil {
 		if !errdefs.IsAlreadyExists(err) {
 			return err
 		}
 		// Somebody else unpacked the same layer meanwhile.
 		return u.snaps.Remove(ctx, key)
+	}
+	return nil
+}
+
+// syncTree puts a layer's files on disk before a record says that they are
+// whole. One call for the whole file system: a layer has thousands of files,
+// and an fsync of each is a commit of its journal.
+func syncTree(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("image store: sync of a layer: %w", err)
 	}
 	return nil
 }

@@ -34,6 +34,8 @@ type Engine struct {
 	args []string
 	cmd  *exec.Cmd
 	done chan struct{}
+	// release takes away what StartOn's caller put under the data.
+	release func()
 }
 
 var count atomic.Int32
@@ -42,10 +44,23 @@ var count atomic.Int32
 // registers its end. The test fails if the engine leaves anything behind.
 func Start(tb testing.TB, args ...string) *Engine {
 	tb.Helper()
+	return StartOn(tb, "", nil, args...)
+}
+
+// StartOn is Start on a file system of the test's own: prepare puts it at the
+// path of the data root, and release takes it away after the engine's end. The
+// engine is in dir, which must not be there; empty is a new one.
+func StartOn(tb testing.TB, dir string, prepare func(data string) (release func()), args ...string) *Engine {
+	tb.Helper()
 	if os.Getuid() != 0 {
 		tb.Skip("needs root: an engine makes namespaces and cgroups")
 	}
-	dir, err := os.MkdirTemp("", "hoy-e2e-") //nolint:usetesting // a socket's path has 107 bytes; the test's own directory may be longer
+	var err error
+	if dir == "" {
+		dir, err = os.MkdirTemp("", "hoy-e2e-") //nolint:usetesting // a socket's path has 107 bytes; the test's own directory may be longer
+	} else {
+		err = os.Mkdir(dir, 0o700)
+	}
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -54,6 +69,9 @@ func Start(tb testing.TB, args ...string) *Engine {
 	e := &Engine{tb: tb, Dir: dir, Host: "unix://" + dir + "/hoy.sock", args: args}
 	e.Name = fmt.Sprintf("hoyt%d-%d", os.Getpid()%100000, count.Add(1)) // a link's name has 15 bytes
 	tb.Cleanup(e.finish)
+	if prepare != nil {
+		e.release = prepare(dir + "/data")
+	}
 	e.Up()
 	return e
 }
@@ -177,6 +195,7 @@ func (e *Engine) Stop() {
 // finish removes all containers, stops the daemon and looks for leftovers.
 func (e *Engine) finish() {
 	if e.cmd == nil {
+		e.unmount()
 		_ = os.RemoveAll(e.Dir)
 		return
 	}
@@ -196,9 +215,17 @@ func (e *Engine) finish() {
 	if e.tb.Failed() {
 		e.tb.Logf("the daemon's log:\n%s", e.Log())
 	}
+	e.unmount()
 	e.CheckLeftovers()
 	if err := os.RemoveAll(e.Dir); err != nil {
 		e.tb.Errorf("the engine's directory: %v", err)
+	}
+}
+
+// unmount takes away the file system that StartOn's caller gave.
+func (e *Engine) unmount() {
+	if e.release != nil {
+		e.release()
 	}
 }
 
