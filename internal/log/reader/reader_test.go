@@ -13,7 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"hoy/internal/log"
-	"hoy/internal/log/jsonfile"
+	"hoy/internal/log/writer"
 )
 
 var both = ReadOptions{Stdout: true, Stderr: true, Tail: -1}
@@ -91,13 +91,13 @@ func TestNoLogYetAndNoLogEver(t *testing.T) {
 
 func TestTailOfAFileOfManyBlocks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
-	w, err := jsonfile.NewWriter(log.Config{Path: path})
+	w, err := writer.Open(log.Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const total = 20000
 	for i := range total {
-		w.Write(jsonfile.Stdout, fmt.Appendf(nil, "%d\n", i))
+		w.Write(log.Stdout, fmt.Appendf(nil, "%d\n", i))
 	}
 	_ = w.Close()
 	for _, n := range []int{1, 999, 1000, 1001, 15000} {
@@ -111,7 +111,7 @@ func TestTailOfAFileOfManyBlocks(t *testing.T) {
 func TestFollowSeesEveryLineAcrossRotations(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	cfg := log.Config{Path: path, MaxSize: 20000, MaxFiles: 400}
-	w, err := jsonfile.NewWriter(cfg)
+	w, err := writer.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestFollowSeesEveryLineAcrossRotations(t *testing.T) {
 			for j := range 10 {
 				chunk = fmt.Appendf(chunk, "line %d\n", i+j)
 			}
-			w.Write(jsonfile.Stdout, chunk)
+			w.Write(log.Stdout, chunk)
 		}
 		_ = w.Close()
 	}()
@@ -157,13 +157,13 @@ func TestFollowAFileThatIsMadeLaterEmptiedAndLeft(t *testing.T) {
 			seen <- string(e.Line)
 		}
 	}()
-	w, err := jsonfile.NewWriter(cfg)
+	w, err := writer.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	for _, want := range []string{"a\n", "a second, longer one\n", "b\n", "c\n", "d, longer again\n", "e\n", "f\n"} {
-		w.Write(jsonfile.Stdout, []byte(want))
+		w.Write(log.Stdout, []byte(want))
 		if got := <-seen; got != want {
 			t.Fatalf("got %q, want %q", got, want)
 		}
@@ -236,14 +236,14 @@ func FuzzDecode(f *testing.F) {
 // BenchmarkRead reads 101-byte lines.
 func BenchmarkRead(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "x.log")
-	w, err := jsonfile.NewWriter(log.Config{Path: path})
+	w, err := writer.Open(log.Config{Path: path})
 	if err != nil {
 		b.Fatal(err)
 	}
 	chunk := []byte(strings.Repeat(strings.Repeat("0123456789", 10)+"\n", 640))
 	const chunks = 256
 	for range chunks {
-		w.Write(jsonfile.Stdout, chunk)
+		w.Write(log.Stdout, chunk)
 	}
 	_ = w.Close()
 	b.SetBytes(int64(chunks * len(chunk)))

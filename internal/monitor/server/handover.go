@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/log"
-	"hoy/internal/log/jsonfile"
+	"hoy/internal/log/writer"
 	"hoy/internal/monitor"
 	"hoy/internal/monitor/foreign"
 	"hoy/internal/monitor/stdio"
@@ -228,14 +228,14 @@ func (t *table) adopt(h heldProcess) error {
 		return err
 	}
 	p := &process{id: h.ID, started: h.Started, note: h.Note, log: h.Log}
-	var writer *jsonfile.Writer
+	var keep log.Writer
 	var err error
 	if h.Log != nil {
-		if writer, err = jsonfile.NewWriter(*h.Log); err != nil {
+		if keep, err = writer.Open(*h.Log); err != nil {
 			t.log.Error("a log cannot be gone on with", "process", name(h.ID), "error", err)
 		}
 	}
-	if p.streams, err = stdio.Resume(h.Streams, writer); err != nil {
+	if p.streams, err = stdio.Resume(h.Streams, keep); err != nil {
 		return fmt.Errorf("%s: %w", name(h.ID), err)
 	}
 	unix.CloseOnExec(h.PidFD)

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/log"
-	"hoy/internal/log/jsonfile"
+	"hoy/internal/log/writer"
 	"hoy/internal/monitor"
 	"hoy/internal/monitor/foreign"
 	"hoy/internal/monitor/reap"
@@ -175,19 +175,19 @@ func (t *table) reserve(req *monitor.StartRequest) (*process, error) {
 
 // launch opens the log, starts the process and begins to read and to wait.
 func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, error) {
-	log, err := openLog(req)
+	keep, err := openLog(req)
 	if err != nil {
 		return monitor.Started{}, err
 	}
 	child, err := t.child(p, req)
 	if err != nil {
-		if log != nil {
-			_ = log.Close()
+		if keep != nil {
+			_ = keep.Close()
 		}
 		return monitor.Started{}, err
 	}
 	started := monitor.Started{Pid: child.Pid, StartTime: reap.StartTime(child.Pid), At: time.Now().UTC()}
-	if err := p.streams.Begin(child.Console, log); err != nil {
+	if err := p.streams.Begin(child.Console, keep); err != nil {
 		t.log.Error("the streams of a process cannot be read", "process", name(p.id), "error", err)
 	}
 	pidFD, err := stdio.Pollable(child.PidFD)
@@ -254,12 +254,12 @@ func kept(cfg *log.Config) *log.Config {
 	return cfg
 }
 
-func openLog(req *monitor.StartRequest) (*jsonfile.Writer, error) {
+func openLog(req *monitor.StartRequest) (log.Writer, error) {
 	cfg := kept(req.Log)
 	if cfg == nil {
 		return nil, nil
 	}
-	w, err := jsonfile.NewWriter(*cfg)
+	w, err := writer.Open(*cfg)
 	if err != nil {
 		return nil, &runtime.StartError{Step: "open log", Err: err}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
-	"hoy/internal/log/jsonfile"
+	"hoy/internal/log"
 )
 
 // inputSize is how much of a client's input is read at once.
@@ -24,7 +24,7 @@ var inputs = sync.Pool{New: func() any { return new([inputSize]byte) }}
 type client struct {
 	file  *os.File
 	stdin bool
-	wants [2]bool // by jsonfile.Stream
+	wants [2]bool // by log.Stream
 	once  sync.Once
 
 	// writing keeps frames whole and in order. It is held while a slow client
@@ -42,7 +42,7 @@ func (s *Streams) Attach(stdin, stdout, stderr bool) (*os.File, error) {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
 	c := &client{file: os.NewFile(uintptr(fds[0]), "attached"), stdin: stdin}
-	c.wants[jsonfile.Stdout], c.wants[jsonfile.Stderr] = stdout, stderr
+	c.wants[log.Stdout], c.wants[log.Stderr] = stdout, stderr
 	theirs := os.NewFile(uintptr(fds[1]), "attached")
 	s.mu.Lock()
 	ended := s.closed || s.lingering.Load()

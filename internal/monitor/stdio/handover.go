@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"hoy/internal/log/jsonfile"
+	"hoy/internal/log"
 	"hoy/internal/monitor"
 )
 
@@ -83,12 +83,12 @@ func (s *Streams) Hold(keep func(*os.File) (int, error)) (h Held, err error) {
 	return h, err
 }
 
-// Resume goes on with what Hold has described. log is nil for none.
-func Resume(h Held, log *jsonfile.Writer) (*Streams, error) {
-	s := &Streams{cfg: h.Config, log: log, begun: make(chan struct{}), ended: make(chan struct{})}
+// Resume goes on with what Hold has described. keep, its log, is nil for none.
+func Resume(h Held, keep log.Writer) (*Streams, error) {
+	s := &Streams{cfg: h.Config, log: keep, begun: make(chan struct{}), ended: make(chan struct{})}
 	close(s.begun)
-	if log != nil {
-		log.Begun(h.Lines)
+	if keep != nil {
+		keep.Begun(h.Lines)
 	}
 	for i, fd := range h.Outputs {
 		if fd < 0 {
@@ -138,7 +138,7 @@ func (s *Streams) resumeAll(input []byte) {
 	}
 	for i, f := range s.outputs {
 		if f != nil {
-			s.pumps.Go(func() { s.pump(jsonfile.Stream(i), f) })
+			s.pumps.Go(func() { s.pump(log.Stream(i), f) })
 		}
 	}
 	s.listeners.Go(func() {

@@ -19,7 +19,7 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
-	"hoy/internal/log/jsonfile"
+	"hoy/internal/log"
 	"hoy/internal/monitor"
 )
 
@@ -28,7 +28,7 @@ import (
 type Streams struct {
 	cfg   monitor.Stdio
 	child [3]*os.File // the process's ends, until Begin
-	log   *jsonfile.Writer
+	log   log.Writer
 	begun chan struct{} // closed when console and log are there
 	ended chan struct{} // closed by finish
 	// onIdle is called when the last client has gone; see OnIdle.
@@ -104,11 +104,11 @@ func (s *Streams) Child() [3]*os.File { return s.child }
 // the first Attach.
 func (s *Streams) OnIdle(f func()) { s.onIdle = f }
 
-// Begin takes over console (nil without a terminal) and log (nil for none) and
+// Begin takes over console (nil without a terminal) and keep, its log (nil for none), and
 // starts to read. The process runs.
-func (s *Streams) Begin(console *os.File, log *jsonfile.Writer) error {
+func (s *Streams) Begin(console *os.File, keep log.Writer) error {
 	s.closeChild()
-	s.log = log
+	s.log = keep
 	if console != nil {
 		f, err := Pollable(console)
 		if err != nil {
@@ -120,7 +120,7 @@ func (s *Streams) Begin(console *os.File, log *jsonfile.Writer) error {
 	}
 	for i, f := range s.outputs {
 		if f != nil {
-			s.pumps.Go(func() { s.pump(jsonfile.Stream(i), f) })
+			s.pumps.Go(func() { s.pump(log.Stream(i), f) })
 		}
 	}
 	close(s.begun)
@@ -255,6 +255,9 @@ func (s *Streams) linger() {
 	for _, c := range s.snapshot() {
 		_ = c.file.SetWriteDeadline(past)
 	}
+	if s.log != nil {
+		s.log.Release()
+	}
 }
 
 // finish closes input, clients and log.
@@ -305,7 +308,7 @@ const (
 var buffers = sync.Pool{New: func() any { return new([headerSize + readSize]byte) }}
 
 // pump reads one output to its end.
-func (s *Streams) pump(stream jsonfile.Stream, f *os.File) {
+func (s *Streams) pump(stream log.Stream, f *os.File) {
 	raw, err := f.SyscallConn()
 	for err == nil {
 		err = s.readOnce(stream, raw.Read)
@@ -324,7 +327,7 @@ func (s *Streams) pump(stream jsonfile.Stream, f *os.File) {
 }
 
 // pumpRest takes what is in the pipe now, without waiting for more.
-func (s *Streams) pumpRest(stream jsonfile.Stream, raw syscall.RawConn) {
+func (s *Streams) pumpRest(stream log.Stream, raw syscall.RawConn) {
 	now := func(f func(fd uintptr) bool) error {
 		empty := false
 		err := raw.Control(func(fd uintptr) { empty = !f(fd) })
@@ -341,7 +344,7 @@ func (s *Streams) pumpRest(stream jsonfile.Stream, raw syscall.RawConn) {
 }
 
 // readOnce reads what is there through read and hands it on. io.EOF is the end.
-func (s *Streams) readOnce(stream jsonfile.Stream, read func(func(fd uintptr) bool) error) error {
+func (s *Streams) readOnce(stream log.Stream, read func(func(fd uintptr) bool) error) error {
 	var buf *[headerSize + readSize]byte
 	var n int
 	var opErr error
@@ -372,7 +375,7 @@ func (s *Streams) readOnce(stream jsonfile.Stream, read func(func(fd uintptr) bo
 }
 
 // hand gives n bytes behind the header's room to log and clients.
-func (s *Streams) hand(stream jsonfile.Stream, buf *[headerSize + readSize]byte, n int) {
+func (s *Streams) hand(stream log.Stream, buf *[headerSize + readSize]byte, n int) {
 	if s.log != nil {
 		s.log.Write(stream, buf[headerSize:headerSize+n])
 	}

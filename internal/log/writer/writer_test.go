@@ -1,4 +1,4 @@
-package jsonfile
+package writer
 
 import (
 	"bytes"
@@ -16,14 +16,14 @@ import (
 
 func TestFormatIsDockers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
-	w, err := NewWriter(log.Config{Path: path, Attrs: map[string]string{"b": "<2>", "a": "1"}})
+	w, err := open(log.Config{Path: path, Attrs: map[string]string{"b": "<2>", "a": "1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.now = func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 120000000, time.FixedZone("x", 3600)) }
-	w.Write(Stdout, []byte("hal"))
-	w.Write(Stderr, []byte("err\ttab <&> \xff \u2028\n"))
-	w.Write(Stdout, []byte("lo\r\n\nrest"))
+	w.Write(log.Stdout, []byte("hal"))
+	w.Write(log.Stderr, []byte("err\ttab <&> \xff \u2028\n"))
+	w.Write(log.Stdout, []byte("lo\r\n\nrest"))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func records(t *testing.T, paths ...string) []string {
 }
 
 func TestLongLinesAreCutWhereDockerCuts(t *testing.T) {
-	long := strings.Repeat("x", MaxLine)
+	long := strings.Repeat("x", log.MaxLine)
 	for name, tc := range map[string]struct {
 		in   string
 		want []string
@@ -74,13 +74,13 @@ func TestLongLinesAreCutWhereDockerCuts(t *testing.T) {
 	} {
 		for _, step := range []int{1 << 20, 4096, 1000, 7} {
 			path := filepath.Join(t.TempDir(), "x.log")
-			w, err := NewWriter(log.Config{Path: path})
+			w, err := open(log.Config{Path: path})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for rest := []byte(tc.in); len(rest) > 0; {
 				n := min(step, len(rest))
-				w.Write(Stdout, rest[:n])
+				w.Write(log.Stdout, rest[:n])
 				rest = rest[n:]
 			}
 			_ = w.Close()
@@ -98,7 +98,7 @@ func TestRotationKeepsTheNewestWithinTheirSize(t *testing.T) {
 	if err := os.WriteFile(path+".3", []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w, err := NewWriter(log.Config{Path: path, MaxSize: 1000, MaxFiles: 3})
+	w, err := open(log.Config{Path: path, MaxSize: 1000, MaxFiles: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestRotationKeepsTheNewestWithinTheirSize(t *testing.T) {
 	for i := range 100 {
 		all = append(all, "line "+strings.Repeat("n", 20)+string(rune('0'+i%10))+"\n"...)
 	}
-	w.Write(Stdout, all)
+	w.Write(log.Stdout, all)
 	_ = w.Close()
 	entries, _ := os.ReadDir(dir)
 	if len(entries) != 3 {
@@ -125,12 +125,12 @@ func TestRotationKeepsTheNewestWithinTheirSize(t *testing.T) {
 
 func TestASingleFileIsEmptiedAtItsSize(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
-	w, err := NewWriter(log.Config{Path: path, MaxSize: 300, MaxFiles: 1})
+	w, err := open(log.Config{Path: path, MaxSize: 300, MaxFiles: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 50 {
-		w.Write(Stdout, []byte{byte('a' + i%26), '\n'})
+		w.Write(log.Stdout, []byte{byte('a' + i%26), '\n'})
 		if fi, _ := os.Stat(path); fi.Size() > 300 {
 			t.Fatalf("%d bytes", fi.Size())
 		}
@@ -146,11 +146,11 @@ func TestATornLineIsEnded(t *testing.T) {
 	if err := os.WriteFile(path, []byte(`{"log":"to`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w, err := NewWriter(log.Config{Path: path})
+	w, err := open(log.Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Write(Stdout, []byte("new\n"))
+	w.Write(log.Stdout, []byte("new\n"))
 	_ = w.Close()
 	data, _ := os.ReadFile(path)
 	lines := strings.Split(string(data), "\n")
@@ -159,58 +159,12 @@ func TestATornLineIsEnded(t *testing.T) {
 	}
 }
 
-func FuzzEscape(f *testing.F) {
-	f.Add([]byte("plain text that is longer than eight bytes"))
-	f.Add([]byte("\x00\x1f \"\\<>&\x7f\x80\xff\u2028\u2029é\xed\xa0\x80"))
-	f.Fuzz(func(t *testing.T, s []byte) {
-		got := appendEscaped([]byte{'"'}, s)
-		got = append(got, '"')
-		want, err := json.Marshal(string(s))
-		if err != nil {
-			t.Fatal(err)
-		}
-		// The short escapes that encoding/json uses and Docker's driver does not.
-		var docker []byte
-		for i := 0; i < len(want); i++ {
-			if want[i] != '\\' {
-				docker = append(docker, want[i])
-				continue
-			}
-			i++
-			switch want[i] {
-			case 'b':
-				docker = append(docker, `\u0008`...)
-			case 't':
-				docker = append(docker, `\u0009`...)
-			case 'f':
-				docker = append(docker, `\u000c`...)
-			default:
-				docker = append(docker, '\\', want[i])
-			}
-		}
-		if !bytes.Equal(got, docker) {
-			t.Errorf("%q: got %s, want %s", s, got, docker)
-		}
-		for i := range s {
-			if i+8 <= len(s) {
-				any := false
-				for _, b := range s[i : i+8] {
-					any = any || !plain(b)
-				}
-				if n := plainPrefix(s[i : i+8]); any != (n < 8) {
-					t.Errorf("%q: plain prefix %d, special %v", s[i:i+8], n, any)
-				}
-			}
-		}
-	})
-}
-
 // BenchmarkWrite writes 101-byte lines in reads of 64 KiB.
 func BenchmarkWrite(b *testing.B) {
 	line := strings.Repeat("0123456789", 10) + "\n"
 	chunk := []byte(strings.Repeat(line, 64<<10/len(line)+1))[:64<<10]
 	path := filepath.Join(b.TempDir(), "x.log")
-	w, err := NewWriter(log.Config{Path: path, MaxSize: 64 << 20, MaxFiles: 2})
+	w, err := open(log.Config{Path: path, MaxSize: 64 << 20, MaxFiles: 2})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -218,7 +172,7 @@ func BenchmarkWrite(b *testing.B) {
 	b.SetBytes(int64(len(chunk)))
 	b.ReportAllocs()
 	for b.Loop() {
-		w.Write(Stdout, chunk)
+		w.Write(log.Stdout, chunk)
 	}
 }
 
@@ -233,7 +187,7 @@ func TestAFullDiskDropsWholeRecordsAndWritingGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "x.log")
-	w, err := NewWriter(log.Config{Path: path})
+	w, err := open(log.Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,16 +196,16 @@ func TestAFullDiskDropsWholeRecordsAndWritingGoesOn(t *testing.T) {
 	for range total {
 		all = append(all, "0123456789\n"...)
 	}
-	w.Write(Stdout, all)
+	w.Write(log.Stdout, all)
 	kept := len(records(t, path))
 	if dropped := w.Dropped(); dropped == 0 || kept == 0 || int(dropped)+kept != total {
 		t.Errorf("%d dropped, %d kept of %d", dropped, kept, total)
 	}
-	w.Write(Stdout, []byte("lost\n"))
+	w.Write(log.Stdout, []byte("lost\n"))
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	w.Write(Stdout, []byte("again\n"))
+	w.Write(log.Stdout, []byte("again\n"))
 	_ = w.Close()
 	if got := records(t, path); got[len(got)-1] != "again\n" {
 		t.Errorf("last record %q", got[len(got)-1])

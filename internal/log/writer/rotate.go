@@ -1,0 +1,340 @@
+package writer
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"hoy/internal/log/local"
+	"hoy/internal/log/squeeze"
+)
+
+// fileMode is Docker's.
+const fileMode = 0o640
+
+// lookAgain is how often a writer that waits looks whether it was forwarded.
+const lookAgain = 50 * time.Millisecond
+
+func (w *Writer) rotated(n int) string { return w.cfg.Path + "." + strconv.Itoa(n) }
+
+// open opens the current file for appending; w.mu is held.
+func (w *Writer) open() error {
+	f, err := os.OpenFile(w.cfg.Path, os.O_RDWR|os.O_APPEND|os.O_CREATE, fileMode)
+	if err != nil {
+		return err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return err
+	}
+	w.file, w.size = f, fi.Size()
+	if w.size == 0 {
+		if w.next == 0 {
+			w.next = w.after(1)
+		}
+		return nil
+	}
+	end, next, before, err := w.format.resume(f, w.size)
+	if err != nil {
+		_ = f.Close()
+		w.file = nil
+		return err
+	}
+	w.next = max(w.next, next)
+	if end < w.size {
+		if err := f.Truncate(end); err == nil {
+			w.size = end
+		}
+	}
+	if len(before) > 0 {
+		_ = w.write(before)
+	}
+	return nil
+}
+
+// after is the number of the record behind those of the rotated file n.
+func (w *Writer) after(n int) uint64 {
+	if w.cfg.JSON() {
+		return 0
+	}
+	if f, err := os.Open(w.rotated(n)); err == nil {
+		defer f.Close()
+		if fi, err := f.Stat(); err == nil {
+			_, next, _, _ := w.format.resume(f, fi.Size())
+			return next
+		}
+	}
+	if b := w.blocks(n); len(b) > 0 {
+		return b[len(b)-1].First + b[len(b)-1].Records
+	}
+	return 0
+}
+
+// firstOf is the number of the first record of the rotated file n; 0 is the current one.
+func (w *Writer) firstOf(n int) (uint64, bool) {
+	name := w.cfg.Path
+	if n > 0 {
+		name = w.rotated(n)
+	}
+	if f, err := os.Open(name); err == nil {
+		defer f.Close()
+		return local.First(f)
+	}
+	if b := w.blocks(n); len(b) > 0 {
+		return b[0].First, true
+	}
+	return 0, false
+}
+
+func (w *Writer) blocks(n int) []squeeze.Block {
+	f, err := os.Open(w.rotated(n) + squeeze.Ext)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	x, ok := squeeze.Open(f)
+	if !ok {
+		return nil
+	}
+	return x.Blocks
+}
+
+// exists says whether there is a rotated file n, compressed or not.
+func (w *Writer) exists(n int) bool {
+	_, err := os.Lstat(w.rotated(n))
+	if err != nil {
+		_, err = os.Lstat(w.rotated(n) + squeeze.Ext)
+	}
+	return err == nil
+}
+
+func (w *Writer) remove(n int) bool {
+	plain, packed := os.Remove(w.rotated(n)), os.Remove(w.rotated(n)+squeeze.Ext)
+	return plain == nil || packed == nil
+}
+
+// removeSurplus removes rotated files beyond their number, up to the first
+// that is not there.
+func (w *Writer) removeSurplus() {
+	n := max(w.cfg.MaxFiles, 1)
+	if w.cfg.Sent != "" && !w.forwarded(n) {
+		return
+	}
+	for w.remove(n) {
+		n++
+	}
+}
+
+// forwarded says whether the files from n on, which are about to go, were sent elsewhere.
+func (w *Writer) forwarded(n int) bool {
+	if !w.exists(n) {
+		return true
+	}
+	stays, ok := w.firstOf(n - 1)
+	return !ok || Sent(w.cfg.Sent) >= stays
+}
+
+// Sent is the number up to which, itself excluded, records were forwarded.
+func Sent(path string) uint64 {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	var buf [32]byte
+	n, _ := f.Read(buf[:])
+	v, _ := strconv.ParseUint(strings.TrimSpace(string(buf[:n])), 10, 64)
+	return v
+}
+
+// await returns when the oldest file may go; false says that nobody may wait
+// any more and that it must stay. w.mu is let go of meanwhile.
+func (w *Writer) await() bool {
+	if w.cfg.Sent == "" {
+		return true
+	}
+	for {
+		if w.cfg.MaxFiles >= 2 && w.forwarded(w.cfg.MaxFiles-1) || w.cfg.MaxFiles < 2 && Sent(w.cfg.Sent) >= w.next {
+			return true
+		}
+		w.mu.Unlock()
+		stop := false
+		select {
+		case <-w.released:
+			stop = true
+		case <-time.After(lookAgain):
+		}
+		w.mu.Lock()
+		if stop || w.closed {
+			return false
+		}
+	}
+}
+
+// rotate sets the current file aside and begins a new one. A file that cannot
+// be set aside is emptied: the size that was promised is kept.
+func (w *Writer) rotate() {
+	if w.file == nil {
+		return
+	}
+	keep := !w.await()
+	if w.file == nil || w.closed {
+		return
+	}
+	if w.cfg.MaxFiles >= 2 || keep {
+		w.shift(keep)
+		if os.Rename(w.cfg.Path, w.rotated(1)) == nil {
+			_ = w.file.Close()
+			w.file, w.size = nil, 0
+			_ = w.open() // tried again by ready
+			w.compress()
+			return
+		}
+	}
+	if w.file.Truncate(0) == nil {
+		w.size = 0
+	}
+}
+
+// shift gives each rotated file the next number. The last goes, unless keep.
+func (w *Writer) shift(keep bool) {
+	last := w.cfg.MaxFiles - 1
+	if keep {
+		for last = max(last, 1); w.exists(last); last++ {
+		}
+	} else if w.remove(last) {
+		for n := last + 1; w.remove(n); n++ {
+		}
+	}
+	for n := last; n > 1; n-- {
+		// A gap in the numbers is no error.
+		_ = os.Rename(w.rotated(n-1), w.rotated(n))
+		_ = os.Rename(w.rotated(n-1)+squeeze.Ext, w.rotated(n)+squeeze.Ext)
+	}
+	if w.job != nil {
+		if w.job.n++; w.job.n > last {
+			w.job.n = 0
+		}
+	}
+}
+
+// job is a compression that runs; n is the file's number of the moment, 0 when it is gone.
+type job struct{ n int }
+
+// slot lets one file be compressed at a time: the containers need the processors.
+var slot = make(chan struct{}, 1)
+
+// writers are those by path: a container that is started again has a new one
+// while the old one's files may still be compressed.
+var writers sync.Map
+
+// supersede ends what an earlier Writer of the same files still does.
+func (w *Writer) supersede() {
+	if !w.cfg.Compress {
+		return
+	}
+	if old, ok := writers.Swap(w.cfg.Path, w); ok {
+		old := old.(*Writer)
+		old.mu.Lock()
+		old.replaced = true
+		old.mu.Unlock()
+	}
+	stale, _ := filepath.Glob(w.cfg.Path + tmpMark + "*")
+	for _, name := range stale {
+		_ = os.Remove(name)
+	}
+}
+
+const tmpMark = ".tmp-"
+
+// compress compresses what is rotated and not yet compressed, in the background; w.mu is held.
+func (w *Writer) compress() {
+	if !w.cfg.Compress || w.cfg.MaxFiles < 2 || w.job != nil || w.todo() == 0 {
+		return
+	}
+	w.job = &job{}
+	go func() {
+		slot <- struct{}{}
+		defer func() { <-slot }()
+		for w.compressOne() {
+		}
+	}()
+}
+
+// todo is the number of the newest file that is not compressed.
+func (w *Writer) todo() int {
+	for n := 1; n < w.cfg.MaxFiles; n++ {
+		if _, err := os.Lstat(w.rotated(n)); err == nil {
+			return n
+		}
+		if _, err := os.Lstat(w.rotated(n) + squeeze.Ext); err != nil {
+			return 0
+		}
+	}
+	return 0
+}
+
+// compressOne returns false when there is nothing more to do.
+func (w *Writer) compressOne() bool {
+	w.mu.Lock()
+	n := w.todo()
+	var src *os.File
+	err := errors.New("nothing")
+	if n > 0 && !w.replaced {
+		src, err = os.Open(w.rotated(n))
+	}
+	if err != nil {
+		w.job = nil
+		if w.closed {
+			writers.CompareAndDelete(w.cfg.Path, w)
+		}
+		w.mu.Unlock()
+		return false
+	}
+	w.job.n = n
+	w.mu.Unlock()
+	defer src.Close()
+	tmp, err := w.compressTo(src)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n = w.job.n
+	if err != nil || n == 0 || w.replaced || os.Rename(tmp, w.rotated(n)+squeeze.Ext) != nil {
+		if tmp != "" {
+			_ = os.Remove(tmp)
+		}
+		if err != nil || w.replaced { // no room, most of all: the next rotation tries again
+			w.job = nil
+			return false
+		}
+		return n == 0
+	}
+	_ = os.Remove(w.rotated(n))
+	return true
+}
+
+// compressTo makes the compressed file beside the others, whole and on the disk.
+func (w *Writer) compressTo(src *os.File) (name string, err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(w.cfg.Path), filepath.Base(w.cfg.Path)+tmpMark)
+	if err != nil {
+		return "", err
+	}
+	defer tmp.Close()
+	stop := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.replaced || w.job.n == 0
+	}
+	if err := squeeze.Compress(tmp, src, w.format.cut, stop); err != nil {
+		return tmp.Name(), err
+	}
+	return tmp.Name(), errors.Join(tmp.Chmod(fileMode), tmp.Sync())
+}
+
+// lines counts the ends of lines, at least one.
+func lines(p []byte) uint64 { return uint64(max(1, bytes.Count(p, newline))) }
