@@ -5,12 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"hoy/internal/log/local"
 	"hoy/internal/log/squeeze"
 )
 
@@ -19,8 +16,6 @@ const fileMode = 0o640
 
 // lookAgain is how often a writer that waits looks whether it was forwarded.
 const lookAgain = 50 * time.Millisecond
-
-func (w *Writer) rotated(n int) string { return w.cfg.Path + "." + strconv.Itoa(n) }
 
 // open opens the current file for appending; w.mu is held.
 func (w *Writer) open() error {
@@ -35,8 +30,8 @@ func (w *Writer) open() error {
 	}
 	w.file, w.size = f, fi.Size()
 	if w.size == 0 {
-		if w.next == 0 {
-			w.next = w.after(1)
+		if w.next == 0 && !w.cfg.JSON() {
+			w.next = w.files.after(1)
 		}
 		return nil
 	}
@@ -58,67 +53,6 @@ func (w *Writer) open() error {
 	return nil
 }
 
-// after is the number of the record behind those of the rotated file n.
-func (w *Writer) after(n int) uint64 {
-	if w.cfg.JSON() {
-		return 0
-	}
-	if f, err := os.Open(w.rotated(n)); err == nil {
-		defer f.Close()
-		if fi, err := f.Stat(); err == nil {
-			_, next, _, _ := w.format.resume(f, fi.Size())
-			return next
-		}
-	}
-	if b := w.blocks(n); len(b) > 0 {
-		return b[len(b)-1].First + b[len(b)-1].Records
-	}
-	return 0
-}
-
-// firstOf is the number of the first record of the rotated file n; 0 is the current one.
-func (w *Writer) firstOf(n int) (uint64, bool) {
-	name := w.cfg.Path
-	if n > 0 {
-		name = w.rotated(n)
-	}
-	if f, err := os.Open(name); err == nil {
-		defer f.Close()
-		return local.First(f)
-	}
-	if b := w.blocks(n); len(b) > 0 {
-		return b[0].First, true
-	}
-	return 0, false
-}
-
-func (w *Writer) blocks(n int) []squeeze.Block {
-	f, err := os.Open(w.rotated(n) + squeeze.Ext)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	x, ok := squeeze.Open(f)
-	if !ok {
-		return nil
-	}
-	return x.Blocks
-}
-
-// exists says whether there is a rotated file n, compressed or not.
-func (w *Writer) exists(n int) bool {
-	_, err := os.Lstat(w.rotated(n))
-	if err != nil {
-		_, err = os.Lstat(w.rotated(n) + squeeze.Ext)
-	}
-	return err == nil
-}
-
-func (w *Writer) remove(n int) bool {
-	plain, packed := os.Remove(w.rotated(n)), os.Remove(w.rotated(n)+squeeze.Ext)
-	return plain == nil || packed == nil
-}
-
 // removeSurplus removes rotated files beyond their number, up to the first
 // that is not there.
 func (w *Writer) removeSurplus() {
@@ -126,31 +60,18 @@ func (w *Writer) removeSurplus() {
 	if w.cfg.Sent != "" && !w.forwarded(n) {
 		return
 	}
-	for w.remove(n) {
+	for w.files.remove(n) {
 		n++
 	}
 }
 
 // forwarded says whether the files from n on, which are about to go, were sent elsewhere.
 func (w *Writer) forwarded(n int) bool {
-	if !w.exists(n) {
+	if !w.files.exists(n) {
 		return true
 	}
-	stays, ok := w.firstOf(n - 1)
+	stays, ok := w.files.firstOf(n - 1)
 	return !ok || Sent(w.cfg.Sent) >= stays
-}
-
-// Sent is the number up to which, itself excluded, records were forwarded.
-func Sent(path string) uint64 {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	var buf [32]byte
-	n, _ := f.Read(buf[:])
-	v, _ := strconv.ParseUint(strings.TrimSpace(string(buf[:n])), 10, 64)
-	return v
 }
 
 // await returns when the oldest file may go; false says that nobody may wait
@@ -189,7 +110,7 @@ func (w *Writer) rotate() {
 	}
 	if w.cfg.MaxFiles >= 2 || keep {
 		w.shift(keep)
-		if os.Rename(w.cfg.Path, w.rotated(1)) == nil {
+		if os.Rename(w.cfg.Path, w.files.rotated(1)) == nil {
 			_ = w.file.Close()
 			w.file, w.size = nil, 0
 			_ = w.open() // tried again by ready
@@ -206,16 +127,16 @@ func (w *Writer) rotate() {
 func (w *Writer) shift(keep bool) {
 	last := w.cfg.MaxFiles - 1
 	if keep {
-		for last = max(last, 1); w.exists(last); last++ {
+		for last = max(last, 1); w.files.exists(last); last++ {
 		}
-	} else if w.remove(last) {
-		for n := last + 1; w.remove(n); n++ {
+	} else if w.files.remove(last) {
+		for n := last + 1; w.files.remove(n); n++ {
 		}
 	}
 	for n := last; n > 1; n-- {
 		// A gap in the numbers is no error.
-		_ = os.Rename(w.rotated(n-1), w.rotated(n))
-		_ = os.Rename(w.rotated(n-1)+squeeze.Ext, w.rotated(n)+squeeze.Ext)
+		_ = os.Rename(w.files.rotated(n-1), w.files.rotated(n))
+		_ = os.Rename(w.files.rotated(n-1)+squeeze.Ext, w.files.rotated(n)+squeeze.Ext)
 	}
 	if w.job != nil {
 		if w.job.n++; w.job.n > last {
@@ -255,7 +176,7 @@ const tmpMark = ".tmp-"
 
 // compress compresses what is rotated and not yet compressed, in the background; w.mu is held.
 func (w *Writer) compress() {
-	if !w.cfg.Compress || w.cfg.MaxFiles < 2 || w.job != nil || w.todo() == 0 {
+	if !w.cfg.Compress || w.cfg.MaxFiles < 2 || w.job != nil || w.files.todo(w.cfg.MaxFiles) == 0 {
 		return
 	}
 	w.job = &job{}
@@ -267,27 +188,14 @@ func (w *Writer) compress() {
 	}()
 }
 
-// todo is the number of the newest file that is not compressed.
-func (w *Writer) todo() int {
-	for n := 1; n < w.cfg.MaxFiles; n++ {
-		if _, err := os.Lstat(w.rotated(n)); err == nil {
-			return n
-		}
-		if _, err := os.Lstat(w.rotated(n) + squeeze.Ext); err != nil {
-			return 0
-		}
-	}
-	return 0
-}
-
 // compressOne returns false when there is nothing more to do.
 func (w *Writer) compressOne() bool {
 	w.mu.Lock()
-	n := w.todo()
+	n := w.files.todo(w.cfg.MaxFiles)
 	var src *os.File
 	err := errors.New("nothing")
 	if n > 0 && !w.replaced {
-		src, err = os.Open(w.rotated(n))
+		src, err = os.Open(w.files.rotated(n))
 	}
 	if err != nil {
 		w.job = nil
@@ -304,7 +212,7 @@ func (w *Writer) compressOne() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n = w.job.n
-	if err != nil || n == 0 || w.replaced || os.Rename(tmp, w.rotated(n)+squeeze.Ext) != nil {
+	if err != nil || n == 0 || w.replaced || os.Rename(tmp, w.files.rotated(n)+squeeze.Ext) != nil {
 		if tmp != "" {
 			_ = os.Remove(tmp)
 		}
@@ -314,7 +222,7 @@ func (w *Writer) compressOne() bool {
 		}
 		return n == 0
 	}
-	_ = os.Remove(w.rotated(n))
+	_ = os.Remove(w.files.rotated(n))
 	return true
 }
 

@@ -28,6 +28,7 @@ const (
 // a full disk refuses is counted and dropped, and writing goes on when there is room.
 type Writer struct {
 	cfg    log.Config
+	files  files
 	format format
 	now    func() time.Time
 	// released ends all waiting.
@@ -61,7 +62,7 @@ func Open(cfg log.Config) (log.Writer, error) {
 }
 
 func open(cfg log.Config) (*Writer, error) {
-	w := &Writer{cfg: cfg, now: time.Now, released: make(chan struct{})}
+	w := &Writer{cfg: cfg, files: files(cfg.Path), now: time.Now, released: make(chan struct{})}
 	var err error
 	if w.format, err = newFormat(&cfg); err != nil {
 		return nil, fmt.Errorf("log %s: %w", cfg.Path, err)
