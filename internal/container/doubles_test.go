@@ -98,7 +98,7 @@ func (w *world) service() *hoy.Service {
 		Top: func(context.Context, []int, string) (container.TopResponse, error) {
 			return container.TopResponse{}, nil
 		},
-		Events: w.event, Log: slog.New(slog.DiscardHandler), Now: w.now,
+		Events: w.event, Told: told, Log: slog.New(slog.DiscardHandler), Now: w.now,
 	}, deps.Settings{Root: w.root, Runtime: "/usr/bin/hoy-run", CPUs: 2})
 	if err != nil {
 		w.t.Fatal(err)
@@ -563,4 +563,9 @@ func contains(list []string, want ...string) bool {
 		}
 	}
 	return i == len(want) || slices.Equal(list, want)
+}
+
+// told is of a former daemon that told everything.
+func told() func(string, events.Action, time.Time) bool {
+	return func(string, events.Action, time.Time) bool { return true }
 }

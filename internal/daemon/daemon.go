@@ -155,7 +155,8 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	}
 	d.runtimes = runtimes.New(d.runtime)
 	d.setRuntimes()
-	d.events = event.New(d.log)
+	d.events = event.Open(event.Options{Path: filepath.Join(cfg.DataRoot, "events"), ID: d.id, Name: hostname(), Log: d.log})
+	back.Push("close events", func(context.Context) error { return d.events.Close() })
 	if d.db, err = store.Open(filepath.Join(cfg.DataRoot, "hoy.db")); err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ func (d *Daemon) openContainers(ctx context.Context, back *undo.Stack) error {
 	d.containers, err = container.New(d.db, deps.Deps{
 		Images: wire.Images(d.images), Networks: wire.Networks(d.networks), Volumes: d.volumes, Monitor: d.monitor,
 		Cgroups: cgroups{d.cgroups}, Seccomp: filters{}, Archive: wire.Archive(), Logs: wire.Logs, Top: stats.Top,
-		Events: d.events.Publish, Log: d.log, Now: time.Now,
+		Events: d.events.Publish, Told: d.events.Told, Log: d.log, Now: time.Now,
 	}, set)
 	if err != nil {
 		return err

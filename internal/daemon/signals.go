@@ -1,12 +1,17 @@
 package daemon
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -65,8 +70,26 @@ func (d *Daemon) reload() {
 	}
 	d.events.Publish(events.Message{
 		Type: events.DaemonEventType, Action: events.ActionReload, Scope: "local",
-		Actor: events.Actor{ID: d.id, Attributes: map[string]string{"name": hostname(), "changed": fmt.Sprint(taken)}},
+		Actor: events.Actor{ID: d.id, Attributes: d.reloaded(taken)},
 	})
+}
+
+// reloaded is what the event tells of the configuration, in dockerd's form.
+func (d *Daemon) reloaded(taken []string) map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	text := func(v any) string {
+		b, _ := json.Marshal(v)
+		return string(b)
+	}
+	c := &d.cfg
+	return map[string]string{
+		"name": hostname(), "changed": fmt.Sprint(taken), "debug": strconv.FormatBool(c.Debug),
+		"labels": text(append([]string{}, c.Labels...)), "insecure-registries": text(append([]string{}, c.InsecureRegistries...)),
+		"registry-mirrors": text(append([]string{}, c.Mirrors...)), "live-restore": strconv.FormatBool(c.LiveRestore),
+		"shutdown-timeout": strconv.Itoa(c.ShutdownTimeout), "default-runtime": c.DefaultRuntime,
+		"runtimes": strings.Join(slices.Sorted(maps.Keys(c.Runtimes)), " "),
+	}
 }
 
 func hostname() string {

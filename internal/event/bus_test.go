@@ -1,8 +1,14 @@
 package event
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,18 +134,187 @@ func TestSubscribeEndsWithItsContextAndWithUntil(t *testing.T) {
 	}
 }
 
-func TestAStuckReaderIsEndedAndHoldsUpNobody(t *testing.T) {
-	var text strings.Builder
-	b := New(slog.New(slog.NewTextHandler(&text, nil)))
-	seq := b.Subscribe(t.Context(), time.Time{}, time.Time{}, nil)
+func TestAStuckReaderFindsAGapAndHoldsUpNobody(t *testing.T) {
+	b := New()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seq := b.Subscribe(ctx, time.Time{}, time.Time{}, filter.Args{"type": {"container"}})
 	for range maxQueued + 10 {
 		b.Publish(message(events.ContainerEventType, "start", "a"))
+		b.Publish(message(events.ImageEventType, "pull", "not asked for"))
 	}
-	n := 0
-	for range seq {
-		n++
+	n, lost := 0, ""
+	for m := range seq {
+		switch {
+		case m.Action == ActionGap:
+			lost = m.Actor.Attributes["lost"]
+			if m.Type != events.DaemonEventType || n != maxQueued || m.Actor.Attributes["reason"] != "slow reader" {
+				t.Errorf("after %d: %+v", n, m)
+			}
+			b.Publish(message(events.ContainerEventType, "start", "after"))
+		case m.Actor.ID == "after":
+			cancel()
+		default:
+			n++
+		}
 	}
-	if n != maxQueued || !strings.Contains(text.String(), "does not keep up") {
-		t.Errorf("%d messages, log %q", n, &text)
+	if n != maxQueued || lost != "10" {
+		t.Errorf("%d messages, %s lost", n, lost)
+	}
+}
+
+// open opens a bus on the file and closes it with the test.
+func open(t testing.TB, path string) *Bus {
+	t.Helper()
+	b := Open(Options{Path: path, ID: "engine", Name: "host", Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// since reads what is kept from since on.
+func since(t testing.TB, b *Bus, at time.Time) []events.Message {
+	t.Helper()
+	return slices.Collect(b.Subscribe(t.Context(), at, time.Now(), nil))
+}
+
+func TestThePastOutlivesTheBus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events")
+	const rounds, each = 3, kept + 200
+	began := time.Now()
+	for round := range rounds {
+		b := open(t, path) // the one before is left open, as by a daemon that is killed
+		for i := range each {
+			b.Publish(message(events.ContainerEventType, "start", fmt.Sprint(round*each+i), "name", "web"))
+		}
+		got := since(t, b, began.Add(-time.Second))
+		if len(got) != (round+1)*each {
+			t.Fatalf("round %d: %d messages, want %d", round, len(got), (round+1)*each)
+		}
+		for i, m := range got {
+			if m.Actor.ID != fmt.Sprint(i) || m.Actor.Attributes["name"] != "web" || m.Scope != "local" {
+				t.Fatalf("message %d: %+v", i, m)
+			}
+		}
+	}
+	if got := since(t, open(t, path), time.Now()); len(got) != 0 {
+		t.Errorf("%d messages since now", len(got))
+	}
+}
+
+func TestAMessageOfThePastIsFoundByItsOwnTime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events")
+	b := open(t, path)
+	old := message(events.ContainerEventType, "die", "a")
+	at := time.Now().Add(-time.Hour)
+	old.Time, old.TimeNano = at.Unix(), at.UnixNano()
+	b.Publish(old)
+	for _, bus := range []*Bus{b, open(t, path)} {
+		if got := since(t, bus, at.Add(time.Second)); len(got) != 0 {
+			t.Errorf("%v after its time", got)
+		}
+		if got := since(t, bus, at); len(got) != 1 || got[0].TimeNano != at.UnixNano() {
+			t.Errorf("%v at its time", got)
+		}
+	}
+}
+
+func TestToldKnowsTheLastMessages(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events")
+	b := open(t, path)
+	if !b.Told()("a", events.ActionDie, time.Now()) {
+		t.Error("an empty file would have every container of old die anew")
+	}
+	for range recent + 10 {
+		b.Publish(message(events.ContainerEventType, "start", "other"))
+	}
+	at := time.Now()
+	b.Publish(message(events.ContainerEventType, "die", "a"))
+	told := open(t, path).Told()
+	for _, c := range []struct {
+		id     string
+		action events.Action
+		since  time.Time
+		want   bool
+	}{
+		{"a", events.ActionDie, at, true},
+		{"a", events.ActionDie, time.Time{}, true},
+		{"a", events.ActionDie, at.Add(time.Minute), false},
+		{"a", events.ActionStart, at, false},
+		{"b", events.ActionDie, at, false},
+		{"b", events.ActionDie, time.Time{}, false},
+		{"b", events.ActionDie, at.Add(-time.Hour), true},
+	} {
+		if got := told(c.id, c.action, c.since); got != c.want {
+			t.Errorf("%s %s since %v: %v", c.id, c.action, c.since, got)
+		}
+	}
+}
+
+func TestWhatTheFileLostIsAGap(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events")
+	b := open(t, path)
+	for i := range 30 {
+		b.Publish(message(events.ContainerEventType, "start", fmt.Sprint(i)))
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(data[len(data)/2 : len(data)/2+100])
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	whole, lost := 0, 0
+	for _, m := range since(t, open(t, path), time.Unix(1, 0)) {
+		if m.Action != ActionGap {
+			whole++
+			continue
+		}
+		n, _ := strconv.Atoi(m.Actor.Attributes["lost"])
+		lost += n
+	}
+	if lost == 0 || whole+lost != 30 {
+		t.Errorf("%d whole, %d lost", whole, lost)
+	}
+}
+
+func TestAFileThatCannotBeUsedCostsThePastAlone(t *testing.T) {
+	b := open(t, filepath.Join(t.TempDir(), "absent", "events"))
+	b.Publish(message(events.ContainerEventType, "start", "a"))
+	if got := since(t, b, time.Now().Add(-time.Minute)); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+	path := filepath.Join(t.TempDir(), "events")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("rubbish"), 1e6), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, path)
+	b.Publish(message(events.ContainerEventType, "start", "b"))
+	if got := since(t, open(t, path), time.Now().Add(-time.Minute)); len(got) != 1 || got[0].Actor.ID != "b" {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestEnormousLabelsAreLeftOut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events")
+	b := open(t, path)
+	b.Publish(message(events.ContainerEventType, "start", "a", "label", strings.Repeat("x", 1<<20)))
+	got := since(t, open(t, path), time.Now().Add(-time.Minute))
+	if len(got) != 1 || len(got[0].Actor.Attributes["label"]) != 0 || got[0].Actor.Attributes["attributes"] == "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func BenchmarkPublish(b *testing.B) {
+	m := message(events.ContainerEventType, "start", strings.Repeat("a", 64), "name", "web", "image", "nginx")
+	for _, c := range []struct {
+		name string
+		bus  *Bus
+	}{{"memory", New()}, {"file", open(b, filepath.Join(b.TempDir(), "events"))}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				c.bus.Publish(m)
+			}
+		})
 	}
 }

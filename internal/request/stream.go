@@ -10,6 +10,8 @@ import (
 type Stream struct {
 	Conn net.Conn
 	TTY  bool
+	// Detached, where not nil, is told that the client has typed the detach keys.
+	Detached func()
 	// Replay, where not empty, is output from before the attachment, in the
 	// same framing, to be sent first.
 	Replay func(write func([]byte) error) error

@@ -94,5 +94,13 @@ func Input(from io.Reader, st *request.Stream, takesInput bool, keys []byte) err
 		from = &escapeReader{in: from, keys: keys}
 	}
 	_, err := io.Copy(st.Conn, from)
+	detached(st, err)
 	return err
+}
+
+// detached tells who wants to know that the input ended by the detach keys.
+func detached(st *request.Stream, err error) {
+	if errors.Is(err, errDetached) && st.Detached != nil {
+		st.Detached()
+	}
 }

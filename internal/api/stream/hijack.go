@@ -196,6 +196,7 @@ func (c *Client) feed(st *request.Stream, takesInput bool, keys []byte, ended <-
 		in = &escapeReader{in: from, keys: keys}
 	}
 	_, err := io.Copy(st.Conn, in)
+	detached(st, err)
 	if err != nil && from.err == nil && !errors.Is(err, errDetached) {
 		_, _ = io.Copy(io.Discard, from)
 	}

@@ -4,9 +4,12 @@ package core
 
 import (
 	"maps"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/mount"
 
 	"hoy/internal/container/deps"
 	"hoy/internal/container/index"
@@ -41,14 +44,47 @@ func (c *Core) Publish(e *index.Entry, r *record.Record) {
 
 // Event tells what happened to a container, with its image, name and labels.
 func (c *Core) Event(r *record.Record, action events.Action, attrs map[string]string) {
+	c.EventAt(r, action, c.Now(), attrs)
+}
+
+// EventAt is Event for what happened at a time that is past.
+func (c *Core) EventAt(r *record.Record, action events.Action, at time.Time, attrs map[string]string) {
 	all := make(map[string]string, len(r.Config.Labels)+len(attrs)+2)
 	maps.Copy(all, r.Config.Labels)
 	all["image"], all["name"] = r.Config.Image, r.Name
 	maps.Copy(all, attrs)
 	c.Events(events.Message{
-		Type: events.ContainerEventType, Action: action, Scope: "local",
+		Type: events.ContainerEventType, Action: action, Scope: "local", Time: at.Unix(), TimeNano: at.UnixNano(),
 		Actor: events.Actor{ID: r.ID, Attributes: all},
 	})
+}
+
+// VolumesMounted tells, for each volume of a container, that it is in use now.
+func (c *Core) VolumesMounted(r *record.Record) {
+	c.volumes(r, events.ActionMount, func(m *record.Mount, attrs map[string]string) {
+		attrs["destination"], attrs["propagation"] = m.Destination, string(m.Propagation)
+		attrs["read/write"] = strconv.FormatBool(m.RW)
+	})
+}
+
+// VolumesUnmounted tells that it is not any more.
+func (c *Core) VolumesUnmounted(r *record.Record) {
+	c.volumes(r, events.ActionUnmount, func(*record.Mount, map[string]string) {})
+}
+
+func (c *Core) volumes(r *record.Record, action events.Action, more func(*record.Mount, map[string]string)) {
+	for i := range r.Mounts {
+		m := &r.Mounts[i]
+		if m.Type != mount.TypeVolume {
+			continue
+		}
+		attrs := map[string]string{"container": r.ID, "driver": m.Driver}
+		more(m, attrs)
+		c.Events(events.Message{
+			Type: events.VolumeEventType, Action: action, Scope: "local",
+			Actor: events.Actor{ID: m.Name, Attributes: attrs},
+		})
+	}
 }
 
 // Short is an id as people see it.

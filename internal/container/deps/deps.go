@@ -236,6 +236,9 @@ type Deps struct {
 	// Top lists processes in the form of ps.
 	Top    func(ctx context.Context, pids []int, psArgs string) (container.TopResponse, error)
 	Events func(events.Message)
+	// Told gives what answers whether an event since a time is among the last
+	// ones that were kept: asked once, after the daemon's start. See event.Bus.
+	Told func() func(actor string, action events.Action, since time.Time) bool
 	Log    *slog.Logger
 	// Now is the clock.
 	Now func() time.Time

@@ -174,6 +174,9 @@ func (x *Execs) Exited(m monitor.Exit) {
 	x.mu.Unlock()
 	if ex != nil {
 		x.end(ex, m.Code, m.At)
+	} else if e, ok := x.Index.Get(m.ID.Container); ok {
+		// A former daemon started it: that it ended is told all the same.
+		x.died(e, m.ID.Exec, m.Code, m.At)
 	}
 	if err := x.Monitor.Forget(context.Background(), m.ID); err != nil && !errdefs.IsNotFound(err) {
 		x.Log.Warn("monitor keeps an exec's exit", "exec", m.ID.Exec, "error", err)
@@ -194,7 +197,11 @@ func (x *Execs) end(ex *exec, code int, at time.Time) {
 		return
 	}
 	e.DropExec(ex.id)
-	x.event(e.Record(), ex, events.ActionExecDie, false, map[string]string{"exitCode": strconv.Itoa(code)})
+	x.died(e, ex.id, code, at)
+}
+
+func (x *Execs) died(e *index.Entry, id string, code int, at time.Time) {
+	x.EventAt(e.Record(), events.ActionExecDie, at, map[string]string{"execID": id, "exitCode": strconv.Itoa(code)})
 }
 
 // ContainerEnded marks what still ran as killed with the container: the end of

@@ -48,6 +48,7 @@ func (x *Execs) ExecStart(ctx context.Context, id string, opt request.ExecStart)
 	pid := monitor.ProcessID{Container: ex.container, Exec: ex.id}
 	stdio := monitor.Stdio{Terminal: ex.req.Tty, OpenStdin: ex.req.AttachStdin, StdinOnce: true}
 	st := &request.Stream{TTY: ex.req.Tty, Ended: ex.exit}
+	st.Detached = func() { x.event(e.Record(), ex, events.ActionExecDetach, false, nil) }
 	if !opt.Detach {
 		st.Conn, err = x.Monitor.Attach(ctx, monitor.AttachRequest{
 			ID: pid, Stdio: stdio, Stdin: ex.req.AttachStdin, Stdout: ex.req.AttachStdout, Stderr: ex.req.AttachStderr,

@@ -60,6 +60,7 @@ func (l *Life) Attach(ctx context.Context, ref string, opt request.Attach) (*req
 		return nil, err
 	}
 	l.Event(r, events.ActionAttach, nil)
+	st.Detached = func() { l.Event(e.Record(), events.ActionDetach, nil) }
 	return st, nil
 }
 

@@ -117,17 +117,24 @@ func (l *Life) end(ctx context.Context, e *index.Entry, x monitor.Exit) (again b
 	}
 	l.Publish(e, next)
 	if oom {
-		l.Event(next, events.ActionOOM, nil)
+		l.EventAt(next, events.ActionOOM, x.At, nil)
 	}
-	l.Event(next, events.ActionDie, map[string]string{
-		"exitCode": strconv.Itoa(x.Code), "execDuration": strconv.Itoa(int(lasted.Seconds())),
-	})
+	l.VolumesUnmounted(next)
+	l.Died(next)
 	e.SetRun(nil)
 	e.Wake(index.Answer(next), again, false)
 	if run != nil {
 		l.removeGroup(e.ID, run)
 	}
 	return again
+}
+
+// Died tells of the end that r has on record.
+func (l *Life) Died(r *record.Record) {
+	lasted := r.State.FinishedAt.Sub(r.State.StartedAt)
+	l.EventAt(r, events.ActionDie, r.State.FinishedAt, map[string]string{
+		"exitCode": strconv.Itoa(r.State.ExitCode), "execDuration": strconv.Itoa(int(lasted.Seconds())),
+	})
 }
 
 // removeGroup ends what is left in the cgroup: processes that came from an

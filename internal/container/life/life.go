@@ -225,11 +225,12 @@ func (l *Life) markStopped(ctx context.Context, e *index.Entry) (*index.Run, err
 // signal sends sig to the first process; a paused container is let go on, so
 // that it can act on it.
 func (l *Life) signal(ctx context.Context, e *index.Entry, sig syscall.Signal) error {
+	at := l.Now() // before the end that it causes
 	err := l.Monitor.Signal(ctx, monitor.ProcessID{Container: e.ID}, sig)
 	if err != nil {
 		return err
 	}
-	l.Event(e.Record(), events.ActionKill, map[string]string{"signal": strconv.Itoa(int(sig))})
+	l.EventAt(e.Record(), events.ActionKill, at, map[string]string{"signal": strconv.Itoa(int(sig))})
 	if e.Record().State.Phase == record.Paused {
 		if err := l.thaw(ctx, e); err != nil && !errdefs.IsConflict(err) {
 			return err

@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
 
 	"hoy/internal/container/core"
@@ -33,6 +35,8 @@ type Restorer struct {
 	*core.Core
 	Life    *life.Life
 	Remover *remove.Remover
+	// told answers what the former daemon has told.
+	told func(actor string, action events.Action, since time.Time) bool
 }
 
 // lostCode is what a container gets that ran and that nobody saw end.
@@ -48,6 +52,7 @@ type Report struct {
 // Restore of the engine's containers. What fails for one container is logged and costs that one.
 func (x *Restorer) Restore(ctx context.Context) (Report, error) {
 	var rep Report
+	x.told = x.Told()
 	records, err := x.Ledger.Load()
 	if err != nil {
 		return rep, err
@@ -60,10 +65,6 @@ func (x *Restorer) Restore(ctx context.Context) (Report, error) {
 	for _, s := range states {
 		if s.ID.Exec == "" {
 			procs[s.ID.Container] = s
-			continue
-		}
-		if s.Exit != nil {
-			_ = x.Monitor.Forget(ctx, s.ID) // the client that asked for it has gone with the old daemon
 		}
 	}
 	var removing []*record.Record
@@ -84,7 +85,15 @@ func (x *Restorer) Restore(ctx context.Context) (Report, error) {
 			x.Log.Error("removal not finished", "container", r.ID, "error", err)
 			continue
 		}
+		if !x.told(r.ID, events.ActionDestroy, time.Time{}) {
+			x.Event(r, events.ActionDestroy, nil)
+		}
 		rep.Finished++
+	}
+	for _, s := range states {
+		if s.ID.Exec != "" && s.Exit != nil {
+			x.Life.ExecExited(*s.Exit) // who asked for it has gone with the old daemon; who reads the events has not
+		}
 	}
 	x.refs(ctx)
 	if err := x.Networks.Restore(ctx, x.held(procs)); err != nil {
@@ -117,6 +126,10 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 	}
 	if p.Exit != nil && !r.State.Phase.HasProcess() && !r.State.FinishedAt.Before(p.Exit.At.UTC()) {
 		// The former daemon recorded this exit and died before it said so.
+		if !x.told(r.ID, events.ActionDie, r.State.FinishedAt) {
+			x.VolumesUnmounted(r)
+			x.Life.Died(r)
+		}
 		if err := x.Monitor.Forget(ctx, p.ID); err != nil && !errdefs.IsNotFound(err) {
 			x.Log.Warn("monitor keeps an exit that is recorded", "container", r.ID, "error", err)
 		}
@@ -132,6 +145,10 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 			n.Net = x.place(r, p)
 		})
 		x.Publish(e, r)
+	}
+	if !x.told(r.ID, events.ActionStart, r.State.StartedAt) {
+		x.VolumesMounted(r)
+		x.EventAt(r, events.ActionStart, r.State.StartedAt, nil)
 	}
 	g, err := x.Cgroups.Open(r.HostConfig.CgroupParent, r.ID)
 	if err != nil {
@@ -238,6 +255,8 @@ func (x *Restorer) lost(ctx context.Context, e *index.Entry) {
 		return
 	}
 	x.Publish(e, next)
+	x.VolumesUnmounted(next)
+	x.Life.Died(next)
 }
 
 // killLost ends what is left of a container without a monitor: nobody holds its

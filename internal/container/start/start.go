@@ -69,6 +69,7 @@ func (s *Starter) Start(ctx context.Context, e *index.Entry) error {
 	a.group.Joined()
 	e.SetRun(&index.Run{Group: a.group, Ended: make(chan struct{})})
 	s.Publish(e, running)
+	s.VolumesMounted(running)
 	s.Event(running, events.ActionStart, nil)
 	return nil
 }
