@@ -59,6 +59,14 @@ func (c *Core) EventAt(r *record.Record, action events.Action, at time.Time, att
 	})
 }
 
+// Died tells of the end that r has on record.
+func (c *Core) Died(r *record.Record) {
+	lasted := r.State.FinishedAt.Sub(r.State.StartedAt)
+	c.EventAt(r, events.ActionDie, r.State.FinishedAt, map[string]string{
+		"exitCode": strconv.Itoa(r.State.ExitCode), "execDuration": strconv.Itoa(int(lasted.Seconds())),
+	})
+}
+
 // VolumesMounted tells, for each volume of a container, that it is in use now.
 func (c *Core) VolumesMounted(r *record.Record) {
 	c.volumes(r, events.ActionMount, func(m *record.Mount, attrs map[string]string) {

@@ -2,7 +2,6 @@ package life
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -127,14 +126,6 @@ func (l *Life) end(ctx context.Context, e *index.Entry, x monitor.Exit) (again b
 		l.removeGroup(e.ID, run)
 	}
 	return again
-}
-
-// Died tells of the end that r has on record.
-func (l *Life) Died(r *record.Record) {
-	lasted := r.State.FinishedAt.Sub(r.State.StartedAt)
-	l.EventAt(r, events.ActionDie, r.State.FinishedAt, map[string]string{
-		"exitCode": strconv.Itoa(r.State.ExitCode), "execDuration": strconv.Itoa(int(lasted.Seconds())),
-	})
 }
 
 // removeGroup ends what is left in the cgroup: processes that came from an

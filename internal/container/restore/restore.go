@@ -128,7 +128,7 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 		// The former daemon recorded this exit and died before it said so.
 		if !x.told(r.ID, events.ActionDie, r.State.FinishedAt) {
 			x.VolumesUnmounted(r)
-			x.Life.Died(r)
+			x.Died(r)
 		}
 		if err := x.Monitor.Forget(ctx, p.ID); err != nil && !errdefs.IsNotFound(err) {
 			x.Log.Warn("monitor keeps an exit that is recorded", "container", r.ID, "error", err)
@@ -256,7 +256,7 @@ func (x *Restorer) lost(ctx context.Context, e *index.Entry) {
 	}
 	x.Publish(e, next)
 	x.VolumesUnmounted(next)
-	x.Life.Died(next)
+	x.Died(next)
 }
 
 // killLost ends what is left of a container without a monitor: nobody holds its
