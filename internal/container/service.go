@@ -23,6 +23,7 @@ import (
 	"hoy/internal/container/record"
 	"hoy/internal/container/remove"
 	"hoy/internal/container/restore"
+	"hoy/internal/container/sampler"
 	"hoy/internal/container/start"
 	"hoy/internal/store"
 )
@@ -37,6 +38,7 @@ type Service struct {
 	*files.Files
 	*execs.Execs
 	*plug.Plugs
+	*sampler.Sampler
 
 	core   *core.Core
 	checks *health.Checks
@@ -67,8 +69,9 @@ func New(db *store.DB, d deps.Deps, set deps.Settings) (*Service, error) {
 	return &Service{
 		Creator: &create.Creator{Core: c, Filter: st.Filter, AppArmor: armor},
 		Life:    l, Remover: rm, Query: &query.Query{Core: c}, Execs: ex, Plugs: &plug.Plugs{Core: c},
-		Files: &files.Files{Core: c, WhilePaused: l.WhilePaused},
-		core:  c, checks: checks,
+		Sampler: sampler.New(c),
+		Files:   &files.Files{Core: c, WhilePaused: l.WhilePaused},
+		core:    c, checks: checks,
 	}, nil
 }
 

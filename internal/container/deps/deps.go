@@ -239,7 +239,7 @@ type Deps struct {
 	// Told gives what answers whether an event since a time is among the last
 	// ones that were kept: asked once, after the daemon's start. See event.Bus.
 	Told func() func(actor string, action events.Action, since time.Time) bool
-	Log    *slog.Logger
+	Log  *slog.Logger
 	// Now is the clock.
 	Now func() time.Time
 }

@@ -3,14 +3,12 @@ package query
 import (
 	"context"
 	"iter"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
 	"hoy/internal/container/core"
 	"hoy/internal/container/deps"
-	"hoy/internal/container/index"
 	"hoy/internal/container/record"
 	"hoy/internal/log"
 	"hoy/internal/request"
@@ -36,71 +34,6 @@ func (q *Query) Top(ctx context.Context, ref, psArgs string) (container.TopRespo
 	}
 	q.Event(r, events.ActionTop, nil)
 	return q.Core.Top(ctx, pids, psArgs)
-}
-
-// samplePeriod is the pace of a stream of samples.
-const samplePeriod = time.Second
-
-// Stats of api/containers.
-func (q *Query) Stats(ctx context.Context, ref string, opt request.Stats, emit func(*container.StatsResponse) error) error {
-	e, err := q.Index.Find(ref)
-	if err != nil {
-		return err
-	}
-	prev, err := q.sample(e)
-	if err != nil {
-		return err
-	}
-	if !opt.Stream && (opt.OneShot || e.Run() == nil) {
-		return emit(prev)
-	}
-	if opt.Stream && e.Run() == nil {
-		if err := emit(prev); err != nil {
-			return err
-		}
-	}
-	t := time.NewTicker(samplePeriod)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		if _, ok := q.Index.Get(e.ID); !ok {
-			return nil
-		}
-		cur, err := q.sample(e)
-		if err != nil {
-			return err
-		}
-		cur.PreCPUStats, cur.PreRead = prev.CPUStats, prev.Read
-		if err := emit(cur); err != nil || !opt.Stream {
-			return err
-		}
-		prev = cur
-	}
-}
-
-// sample reads the counters; a container that does not run has none.
-func (q *Query) sample(e *index.Entry) (*container.StatsResponse, error) {
-	r := e.Record()
-	s := &container.StatsResponse{}
-	if run := e.Run(); run != nil && r.State.Phase.HasProcess() {
-		got, err := run.Group.Sample(r.State.Pid)
-		switch {
-		case err == nil:
-			s = got
-			if s.Read.IsZero() {
-				s.Read = q.Now().UTC()
-			}
-		case e.Run() == run:
-			return nil, err
-		default: // it ended while it was read
-		}
-	}
-	s.ID, s.Name = r.ID, r.Ref()
-	return s, nil
 }
 
 // Logs of api/containers.

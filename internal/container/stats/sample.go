@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -80,8 +81,9 @@ func memoryLimit(limit, machine uint64) uint64 {
 	return limit
 }
 
-// machineMemory is MemTotal of /proc/meminfo in bytes, 0 where it cannot be read.
-func machineMemory() uint64 {
+// machineMemory is MemTotal of /proc/meminfo in bytes, 0 where it cannot be
+// read. It is read once: a sample is taken for each container every second.
+var machineMemory = sync.OnceValue(func() uint64 {
 	data, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0
@@ -93,4 +95,4 @@ func machineMemory() uint64 {
 		}
 	}
 	return 0
-}
+})
