@@ -30,6 +30,8 @@ type Engine struct {
 	Host string
 	// Name is the bridge's, the firewall table's and the cgroup parent's.
 	Name string
+	// Bin is the folder of the next daemon's binaries where they are not the usual ones.
+	Bin string
 
 	args []string
 	cmd  *exec.Cmd
@@ -118,7 +120,11 @@ func (e *Engine) Up() {
 	defer log.Close()
 	args := append([]string{"-H", e.Host, "--data-root", e.Dir + "/data", "--exec-root", e.Dir + "/run",
 		"--pidfile", e.Dir + "/hoyd.pid", "--bridge", e.Name, "--firewall-table", e.Name, "--cgroup-parent", "/" + e.Name}, e.args...)
-	e.cmd = exec.CommandContext(context.Background(), Bin(e.tb, "hoyd"), args...) // ends in finish, after the test's context
+	hoyd := Bin(e.tb, "hoyd")
+	if e.Bin != "" {
+		hoyd = filepath.Join(e.Bin, "hoyd")
+	}
+	e.cmd = exec.CommandContext(context.Background(), hoyd, args...) // ends in finish, after the test's context
 	e.cmd.Stdout, e.cmd.Stderr = log, log
 	if err := e.cmd.Start(); err != nil {
 		e.tb.Fatal(err)
