@@ -30,8 +30,9 @@ e2e: build ## the end-to-end tests alone
 	@scripts/packages test
 	$(GO) run $(GOTESTSUM) --format testname -- -count=1 -timeout 25m ./test/e2e/...
 
-chaos: build ## the crash and stress tests, ten times as long
-	HOY_LONG=1 $(GO) test -p 1 -count=1 -timeout 60m ./test/e2e/crash ./test/e2e/stress
+chaos: build ## daemons killed and steps broken, in full: half an hour
+	@scripts/packages test
+	HOY_LONG=1 $(GO) test -p 1 -count=1 -timeout 90m -v ./test/chaos ./test/e2e/stress
 
 powercut: build ## the power cut 50 times under an engine at work
 	HOY_LONG=1 $(GO) test -p 1 -count=1 -timeout 30m -v ./test/e2e/powercut

@@ -41,6 +41,8 @@ type world struct {
 	t    testing.TB
 	root string
 	db   *store.DB
+	// duringCommit, where set, is called in each commit.
+	duringCommit func()
 
 	mu        sync.Mutex
 	snapshots map[string]bool
@@ -200,6 +202,9 @@ func (i *images) SnapshotChanges(context.Context, string) ([]container.Filesyste
 	return nil, nil
 }
 func (i *images) Commit(context.Context, string, *deps.Image, deps.CommitOptions) (string, error) {
+	if during := (*world)(i).duringCommit; during != nil {
+		during()
+	}
 	return "sha256:c", (*world)(i).fault("commit")
 }
 func (i *images) Driver() string { return "overlayfs" }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	goruntime "runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -352,6 +353,48 @@ func TestRestoreAdoptsRecordsAndSweeps(t *testing.T) {
 	eventually(t, "--rm is removed", func() bool { _, err := s.Inspect(t.Context(), temp, false); return err != nil })
 	s.Drain()
 	w.check(t, s)
+}
+
+// TestACommitThatDiesLeavesNothingPaused ends the daemon in the middle of a commit.
+func TestACommitThatDiesLeavesNothingPaused(t *testing.T) {
+	w := newWorld(t)
+	defer w.close()
+	s := w.service()
+	id := run(t, s, "web", nil)
+	byHand := run(t, s, "paused", nil)
+	if err := s.Pause(t.Context(), byHand); err != nil {
+		t.Fatal(err)
+	}
+	w.duringCommit = func() {
+		if st := state(t, s, id); st.Status != "paused" {
+			t.Errorf("while it is committed: %+v", st)
+		}
+		goruntime.Goexit() // nothing of the daemon goes on
+	}
+	died := make(chan struct{})
+	go func() {
+		defer close(died)
+		_, _ = s.Commit(t.Context(), request.Commit{Container: id, Pause: true})
+	}()
+	<-died
+	s.Close()
+	s = w.service()
+	defer s.Close()
+	if st := state(t, s, id); st.Status != "running" {
+		t.Errorf("after the next start: %+v", st)
+	}
+	if st := state(t, s, byHand); st.Status != "paused" {
+		t.Errorf("paused by a person: %+v", st)
+	}
+	w.check(t, s)
+	// One that ends while it is committed is no failure of the commit.
+	w.duringCommit = func() {
+		w.exit(monitor.ProcessID{Container: id}, 1)
+		eventually(t, "it has ended", func() bool { return !state(t, s, id).Running })
+	}
+	if _, err := s.Commit(t.Context(), request.Commit{Container: id, Pause: true}); err != nil {
+		t.Errorf("commit of one that ended meanwhile: %v", err)
+	}
 }
 
 func TestListFilters(t *testing.T) {

@@ -3,6 +3,7 @@ package chaos
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -86,7 +87,7 @@ func (w *wires) carry(conn net.Conn) {
 		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 		var got uint64
 		err := binary.Read(r, binary.BigEndian, &got)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			select {
 			case <-w.stop:
 			default:

@@ -44,6 +44,9 @@ type answer struct {
 	cut bool
 }
 
+// passed is the code with which containers of run --rm end.
+const passed = 3
+
 // do runs a command while a daemon answers, and fails the test where it fails
 // though no daemon died.
 func (w *worker) do(args ...string) answer {
@@ -59,6 +62,9 @@ func (w *worker) try(refusals []string, args ...string) answer {
 	before, began := l.life.Load(), time.Now()
 	a := answer{Result: l.e.Hoy(args...)}
 	took := time.Since(began)
+	if args[0] == "run" && a.Code == passed {
+		a.Code = 0
+	}
 	died := l.life.Load() != before
 	a.cut = a.Code != 0 && died
 	refused := slices.ContainsFunc(refusals, func(text string) bool { return strings.Contains(a.Err, text) })
@@ -306,9 +312,9 @@ func (w *worker) commit() {
 func (w *worker) aside() {
 	switch w.rnd.IntN(3) {
 	case 0:
-		a := w.try([]string{""}, "run", "--rm", "-v", "/anon", "busybox", "sh", "-c", "echo passing; exit 3")
-		if !a.cut && (a.Code != 3 || a.Out != "passing\n") && a.Code != 125 {
-			w.l.t.Errorf("run --rm: exit %d, %q %q", a.Code, a.Out, a.Err)
+		a := w.do("run", "--rm", "-v", "/anon", "busybox", "sh", "-c", fmt.Sprintf("echo passing; exit %d", passed))
+		if a.Code == 0 && a.Out != "passing\n" {
+			w.l.t.Errorf("run --rm said %q, %q", a.Out, a.Err)
 		}
 	case 1:
 		if a := w.do("pull", w.remote); a.Code == 0 {

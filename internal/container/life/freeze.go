@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/events"
 
 	"hoy/internal/container/core"
@@ -19,6 +20,11 @@ func (l *Life) Pause(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
+	return freeze(ctx, l, e, false)
+}
+
+// freeze pauses for a person or, held, for the time of something that the engine does.
+func freeze(ctx context.Context, l *Life, e *index.Entry, held bool) error {
 	done, err := e.Turn(ctx)
 	if err != nil {
 		return err
@@ -37,7 +43,7 @@ func (l *Life) Pause(ctx context.Context, ref string) error {
 	if err := e.Run().Group.Freeze(); err != nil {
 		return fmt.Errorf("cannot pause container %s: %w", r.ID, err)
 	}
-	next, err := r.Move(record.Paused, nil)
+	next, err := r.Move(record.Paused, func(n *record.Record) { n.State.Held = held })
 	if err != nil {
 		return err
 	}
@@ -101,12 +107,13 @@ func (l *Life) WhilePaused(ctx context.Context, e *index.Entry, do func() error)
 	if e.Record().State.Phase != record.Running {
 		return do()
 	}
-	if err := l.Pause(ctx, e.ID); err != nil {
+	if err := freeze(ctx, l, e, true); err != nil {
 		return err
 	}
 	err := do()
-	if thawErr := l.thaw(context.WithoutCancel(ctx), e); thawErr != nil && err == nil {
-		err = thawErr
+	thawErr := l.thaw(context.WithoutCancel(ctx), e)
+	if err != nil || errdefs.IsConflict(thawErr) {
+		return err // it was ended or let go on meanwhile, which is no failure of what was done
 	}
-	return err
+	return thawErr
 }

@@ -105,6 +105,9 @@ type State struct {
 	OOMKilled  bool      `json:"oomKilled,omitempty"`
 	// Stopped by a person: restart policies keep away until started by hand.
 	Stopped bool `json:"stopped,omitempty"`
+	// Held is a pause by the engine itself, for the time of a commit: a daemon
+	// that finds it when it starts ends it.
+	Held bool `json:"held,omitempty"`
 }
 
 // Network is the network that the container is on or will be when it starts; "" is none at all.
@@ -132,7 +135,7 @@ func (r *Record) Move(to Phase, change func(*Record)) (*Record, error) {
 		return nil, err
 	}
 	return r.With(func(n *Record) {
-		n.State.Phase = to
+		n.State.Phase, n.State.Held = to, false
 		if !to.HasProcess() {
 			n.State.Pid, n.State.StartTicks = 0, 0
 		}

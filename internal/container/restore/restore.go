@@ -146,6 +146,11 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 		})
 		x.Publish(e, r)
 	}
+	if next, err := r.Move(record.Running, nil); r.State.Held && err == nil {
+		r = next // what it was paused for died with the former daemon
+		x.Publish(e, r)
+		x.Event(r, events.ActionUnPause, nil)
+	}
 	if !x.told(r.ID, events.ActionStart, r.State.StartedAt) {
 		x.VolumesMounted(r)
 		x.EventAt(r, events.ActionStart, r.State.StartedAt, nil)
