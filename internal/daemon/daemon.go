@@ -57,7 +57,7 @@ type Daemon struct {
 	images     *image.Service
 	volumes    *volume.Service
 	networks   *network.Service
-	monitor    *monitor.Client
+	monitor    *monitor.Link
 	cgroups    cgroup.Manager
 	containers *container.Service
 	// idle is set while closing where no container runs: then what the engine
@@ -113,19 +113,7 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 	trimMemory()
 	defer d.watchSignals()()
 	d.log.Info("hoyd is ready", "version", version.Version, "commit", version.Commit, "data-root", cfg.DataRoot, "monitor", d.monitor.Pid())
-	serving, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-d.monitor.Done():
-			cancel(errMonitorGone)
-		case <-serving.Done():
-		}
-	}()
-	err = serve(serving, handler, listeners, d.shutdownTimeout, d.log)
-	if errors.Is(context.Cause(serving), errMonitorGone) {
-		return errMonitorGone
-	}
+	err = serve(ctx, handler, listeners, d.shutdownTimeout, d.log)
 	_, running, paused, _ := d.containers.Counts()
 	d.log.Info("hoyd stops; its containers do not", "running", running, "paused", paused)
 	return err
@@ -136,10 +124,6 @@ type networkBackend struct {
 	*network.Service
 	*plug.Plugs
 }
-
-// errMonitorGone ends the daemon: with its monitor, its containers are gone,
-// and a new start is what records that.
-var errMonitorGone = errors.New("the connection to the monitor ended, see monitor.log in exec-root; start hoyd again")
 
 // open opens the rooms from the lowest up; back closes them in reverse.
 func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
@@ -188,7 +172,7 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 		return err
 	}
 	back.Push("close networks", func(context.Context) error { return d.leaveNetworks() })
-	d.monitor, err = monitor.Dial(ctx, monitor.Options{
+	d.monitor, err = monitor.Connect(ctx, monitor.Options{
 		Socket: filepath.Join(cfg.ExecRoot, "monitor.sock"), ExecRoot: cfg.ExecRoot, Binary: d.runtime, Log: d.log,
 	})
 	if err != nil {
