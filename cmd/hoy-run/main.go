@@ -24,6 +24,8 @@ func run(args []string) int {
 	}
 	if len(args) > 1 {
 		switch args[1] {
+		case "guard":
+			return runGuard(args[2:])
 		case "monitor":
 			return runMonitor(args[2:])
 		case "reap":
@@ -42,6 +44,7 @@ func runMonitor(args []string) int {
 	flags.StringVar(&opt.Socket, "socket", "", "Unix socket to serve at")
 	flags.StringVar(&opt.ExecRoot, "exec-root", "", "directory for the records of exits")
 	flags.IntVar(&opt.ListenFD, "listen-fd", 0, "inherited descriptor that listens at the socket already")
+	flags.IntVar(&opt.GuardFD, "guard-fd", 0, "inherited socket to the guardian")
 	flags.IntVar(&opt.EstateFD, "estate-fd", 0, "inherited descriptor of what the program before has left")
 	if err := flags.Parse(args); err != nil {
 		return 2

@@ -69,6 +69,8 @@ type Exit struct {
 	// Signal that ended the process; 0 where it exited by itself.
 	Signal int       `json:"signal,omitempty"`
 	At     time.Time `json:"at"`
+	// Unknown says, where it is not empty, why Code is not how the process ended.
+	Unknown string `json:"unknown,omitempty"`
 }
 
 // ProcessState is one process that the monitor knows: running where Exit is nil.

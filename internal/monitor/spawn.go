@@ -15,15 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ListenFD is the descriptor that the monitor finds its listening socket at
-// when it was started with --listen-fd: the socket exists before the process
-// does, so that nobody ever has to wait for it.
+// ListenFD is the descriptor that the guardian finds the monitor's listening
+// socket at: the socket exists before the process does, so that nobody ever has
+// to wait for it.
 const ListenFD = 3
 
 // maxLog bounds monitor.log; a longer one is set aside as monitor.log.1 at start.
 const maxLog = 1 << 20
 
-// spawn starts the monitor. The caller holds the lock.
+// spawn starts the guardian, which starts the monitor. The caller holds the lock.
 func spawn(opt Options) error {
 	listener, err := Listen(opt.Socket)
 	if err != nil {
@@ -46,7 +46,7 @@ func spawn(opt Options) error {
 	defer log.Close()
 	cmd := &exec.Cmd{
 		Path: "/proc/self/fd/" + strconv.Itoa(int(binary.Fd())),
-		Args: []string{"hoy-run", "monitor", "--socket", opt.Socket, "--exec-root", opt.ExecRoot,
+		Args: []string{"hoy-run", "guard", "--socket", opt.Socket, "--exec-root", opt.ExecRoot,
 			"--listen-fd", strconv.Itoa(ListenFD)},
 		Env:         []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOTRACEBACK=all"},
 		Dir:         "/",
@@ -58,8 +58,7 @@ func spawn(opt Options) error {
 		_ = os.Remove(opt.Socket)
 		return err
 	}
-	leaveUnit(cmd.Process.Pid)
-	go func() { _ = cmd.Wait() }() // so that no zombie stays should the monitor end first
+	go func() { _ = cmd.Wait() }() // so that no zombie stays should it end first
 	return nil
 }
 
@@ -136,11 +135,11 @@ func sealedCopy(path string) (_ *os.File, err error) {
 	return f, nil
 }
 
-// leaveUnit takes the monitor out of the daemon's systemd unit, so that
+// LeaveUnit takes the calling process out of the daemon's systemd unit, so that
 // stopping or restarting the unit does not take the containers along. Outside
 // of a unit nothing is done, and a refusal is no error: the unit may say
 // KillMode=process instead.
-func leaveUnit(pid int) {
+func LeaveUnit() {
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return
@@ -154,7 +153,7 @@ func leaveUnit(pid int) {
 			continue
 		}
 		if root := cgroupMount(parts[1]); root != "" {
-			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0) //nolint:forbidigo // a file of the kernel
+			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte("0"), 0) //nolint:forbidigo // a file of the kernel
 		}
 	}
 }

@@ -120,8 +120,17 @@ func Open(opt Options) *Runner {
 	return r
 }
 
-// Held lists the containers for a successor; none is being started.
-func (r *Runner) Held() []Container {
+// Held is what a successor must know of a container; nil where it is none of ours.
+func (r *Runner) Held(id string) *Container {
+	c := r.find(id)
+	if c == nil {
+		return nil
+	}
+	return &Container{c.id, c.runtime, c.procs, c.joins, c.group}
+}
+
+// HeldAll lists the containers for a successor; none is being started.
+func (r *Runner) HeldAll() []Container {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var list []Container

@@ -2,6 +2,7 @@ package reap
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strconv"
 	"unsafe"
@@ -19,8 +20,9 @@ type siginfoChild struct {
 	status             int32
 }
 
-// Wait waits for the process behind pidFD without a thread and reaps it. The
-// code is 128 + the signal's number where a signal ended it.
+// Wait waits for the end of the child behind pidFD without a thread. The code is
+// 128 + the signal's number where a signal ended it. The child is not reaped:
+// until Collect the kernel keeps how it ended, for who comes after us as well.
 func Wait(pidFD *os.File) (code, signal int, err error) {
 	raw, err := pidFD.SyscallConn()
 	if err != nil {
@@ -30,7 +32,7 @@ func Wait(pidFD *os.File) (code, signal int, err error) {
 	var opErr error
 	err = raw.Read(func(fd uintptr) bool {
 		for {
-			opErr = unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOHANG, nil)
+			opErr = unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 			if opErr != unix.EINTR {
 				break
 			}
@@ -47,11 +49,26 @@ func Wait(pidFD *os.File) (code, signal int, err error) {
 	// siginfo_t is a union after its first fields; waitid fills the child's
 	// form, which is smaller than unix.Siginfo.
 	child := (*siginfoChild)(unsafe.Pointer(&info))
-	const exited = 1 // CLD_EXITED
+	const exited = 1 // CLD_EXITED of signal.h
 	if child.code == exited {
 		return int(child.status), 0, nil
 	}
 	return 128 + int(child.status), int(child.status), nil
+}
+
+// Collect reaps the child behind pidFD, which has ended.
+func Collect(pidFD *os.File) error {
+	raw, err := pidFD.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var opErr error
+	err = raw.Control(func(fd uintptr) {
+		for opErr = unix.EINTR; opErr == unix.EINTR; {
+			opErr = unix.Waitid(unix.P_PIDFD, int(fd), nil, unix.WEXITED|unix.WNOHANG, nil)
+		}
+	})
+	return errors.Join(err, os.NewSyscallError("waitid", opErr))
 }
 
 // StartTime is field 22 of /proc/PID/stat (proc(5)); 0 where it cannot be read.

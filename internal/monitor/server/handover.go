@@ -16,6 +16,8 @@ import (
 	"hoy/internal/log/writer"
 	"hoy/internal/monitor"
 	"hoy/internal/monitor/foreign"
+	"hoy/internal/monitor/guard"
+	"hoy/internal/monitor/roster"
 	"hoy/internal/monitor/stdio"
 )
 
@@ -36,7 +38,9 @@ type heldProcess struct {
 	Note    json.RawMessage   `json:"note,omitempty"`
 	Log     *log.Config       `json:"log,omitempty"`
 	PidFD   int               `json:"pidFD"`
-	Streams stdio.Held        `json:"streams"`
+	// Adopted: it is not the child of this process. PidFD may be -1 then.
+	Adopted bool       `json:"adopted,omitempty"`
+	Streams stdio.Held `json:"streams"`
 }
 
 const (
@@ -97,12 +101,25 @@ func (s *Server) execute(program *os.File, kept *keeper, e *estate) error {
 	if err != nil {
 		return err
 	}
+	guardFD := 0
+	if f := s.table.guard.File(); f != nil {
+		if guardFD, err = kept.keep(f); err != nil {
+			return err
+		}
+		// From here on this is the program that a monitor is started from.
+		if err := s.table.guard.KeepProgram(program); err != nil {
+			s.log.Warn("the guardian goes on with the program before", "error", err)
+		}
+	}
 	if err := kept.pass(); err != nil {
 		return err
 	}
 	s.log.Info("the monitor becomes another program", "processes", len(e.Processes), "version", monitor.Version())
 	args := []string{"hoy-run", "monitor", "--socket", s.opt.Socket, "--exec-root", s.opt.ExecRoot,
 		"--listen-fd", strconv.Itoa(listenFD), "--estate-fd", strconv.Itoa(estateFD)}
+	if guardFD > 0 {
+		args = append(args, "--guard-fd", strconv.Itoa(guardFD))
+	}
 	return os.NewSyscallError("execve", unix.Exec("/proc/self/fd/"+strconv.Itoa(int(program.Fd())), args, os.Environ()))
 }
 
@@ -164,7 +181,7 @@ func (t *table) freeze() error {
 // busy says whether a process is being started; t.mu is held.
 func (t *table) busy() bool {
 	for _, p := range t.processes {
-		if p.exit == nil && p.pidFD == nil {
+		if p.exit == nil && p.started.Pid == 0 {
 			return true
 		}
 	}
@@ -188,7 +205,7 @@ func (t *table) leave(kept *keeper) (*estate, error) {
 	}
 	t.mu.Unlock()
 	t.waits.Wait()
-	e := &estate{Foreign: t.foreign.Held()}
+	e := &estate{Foreign: t.foreign.HeldAll()}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var first error
@@ -197,7 +214,7 @@ func (t *table) leave(kept *keeper) (*estate, error) {
 			continue
 		}
 		p.streams.Suspend()
-		held := heldProcess{ID: p.id, Started: p.started, Note: p.note, Log: p.log}
+		held := heldProcess{ID: p.id, Started: p.started, Note: p.note, Log: p.log, Adopted: p.adopted}
 		var err error
 		held.PidFD, err = kept.keep(p.pidFD)
 		_ = p.pidFD.Close()
@@ -224,24 +241,27 @@ func (t *table) resume(e *estate) error {
 }
 
 func (t *table) adopt(h heldProcess) error {
-	if err := checkID(h.ID); err != nil {
+	if err := roster.CheckID(h.ID); err != nil {
 		return err
 	}
-	p := &process{id: h.ID, started: h.Started, note: h.Note, log: h.Log}
+	p := &process{id: h.ID, started: h.Started, note: h.Note, log: h.Log, adopted: h.Adopted}
 	var keep log.Writer
 	var err error
 	if h.Log != nil {
 		if keep, err = writer.Open(*h.Log); err != nil {
-			t.log.Error("a log cannot be gone on with", "process", name(h.ID), "error", err)
+			t.log.Error("a log cannot be gone on with", "process", roster.Name(h.ID), "error", err)
 		}
 	}
 	if p.streams, err = stdio.Resume(h.Streams, keep); err != nil {
-		return fmt.Errorf("%s: %w", name(h.ID), err)
+		return fmt.Errorf("%s: %w", roster.Name(h.ID), err)
 	}
-	unix.CloseOnExec(h.PidFD)
-	if p.pidFD, err = stdio.Pollable(os.NewFile(uintptr(h.PidFD), "pidfd")); err != nil {
-		return fmt.Errorf("%s: %w", name(h.ID), err)
+	if h.PidFD >= 0 {
+		unix.CloseOnExec(h.PidFD)
+		if p.pidFD, err = stdio.Pollable(os.NewFile(uintptr(h.PidFD), "pidfd")); err != nil {
+			return fmt.Errorf("%s: %w", roster.Name(h.ID), err)
+		}
 	}
+	p.streams.OnStdin(func() { t.guard.Drop(roster.Name(h.ID), guard.Stdin) })
 	t.mu.Lock()
 	t.processes[h.ID] = p
 	t.mu.Unlock()

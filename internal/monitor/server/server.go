@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/monitor"
+	"hoy/internal/monitor/guard"
+	"hoy/internal/monitor/roster"
 	"hoy/internal/monitor/wire"
 	"hoy/internal/runtime"
 )
@@ -39,6 +41,8 @@ type Options struct {
 	ListenFD int
 	// EstateFD, where more than 2, is what the program before has left.
 	EstateFD int
+	// GuardFD, where more than 2, is the socket to the guardian.
+	GuardFD int
 	// Starter may be nil: Runtime.
 	Starter Starter
 	Log     *slog.Logger
@@ -50,6 +54,12 @@ const quiet = 2 * time.Second
 
 // bundles is the directory in ExecRoot for the containers of other runtimes.
 const bundles = "oci"
+
+// running is the directory in ExecRoot for what runs.
+const running = "running"
+
+// byeTime bounds the wait for the guardian to end before us.
+const byeTime = time.Second
 
 // claimTime bounds the wait for a predecessor that is ending.
 const claimTime = 2 * time.Second
@@ -106,20 +116,49 @@ func Serve(opt Options) error {
 	}()
 	opt.Log.Info("the monitor is ready", "pid", os.Getpid(), "version", monitor.Version(), "socket", opt.Socket)
 	err = s.accept(listener)
+	s.table.guard.Bye(byeTime)
 	s.closeConns()
 	s.table.foreign.Wait()
 	return err
 }
 
 func newServer(opt Options, left *estate) (*Server, error) {
-	exits, err := openExits(filepath.Join(opt.ExecRoot, "exits"), opt.Log)
+	exits, err := roster.OpenExits(filepath.Join(opt.ExecRoot, "exits"), opt.Log)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{opt: opt, log: opt.Log, quit: make(chan struct{}), conns: map[*conn]struct{}{}}
 	s.trim = time.AfterFunc(quiet, debug.FreeOSMemory) // first: an exit may be announced at once
-	s.table = newTable(opt.Starter, exits, filepath.Join(opt.ExecRoot, bundles), left, opt.Log, s.announce)
+	rec := record{exits: exits, bundles: filepath.Join(opt.ExecRoot, bundles)}
+	if rec.roster, err = roster.OpenRoster(filepath.Join(opt.ExecRoot, running), opt.Log); err != nil {
+		return nil, err
+	}
+	if rec.guard, rec.kept, err = s.guardian(left == nil); err != nil {
+		return nil, err
+	}
+	s.table = newTable(opt.Starter, rec, left, opt.Log, s.announce)
 	return s, nil
+}
+
+// guardian connects to it; nil where there is none.
+func (s *Server) guardian(fresh bool) (*guard.Keeper, guard.Kept, error) {
+	if s.opt.GuardFD <= 2 {
+		s.log.Warn("the monitor has no guardian: if it is killed, terminals and open inputs of containers are lost")
+		return nil, nil, nil
+	}
+	k, kept, err := guard.Open(s.opt.GuardFD, fresh, s.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	go func() {
+		<-k.Gone()
+		select {
+		case <-s.quit:
+		default:
+			s.log.Warn("the guardian has gone: if the monitor is killed now, terminals and open inputs of containers are lost")
+		}
+	}()
+	return k, kept, nil
 }
 
 // claim makes sure that one monitor serves the directory. Closing the file gives it back.

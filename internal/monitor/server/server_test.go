@@ -28,6 +28,7 @@ import (
 	"hoy/internal/log"
 	"hoy/internal/log/reader"
 	"hoy/internal/monitor"
+	"hoy/internal/monitor/guard"
 	"hoy/internal/monitor/stdio"
 	"hoy/internal/runtime"
 )
@@ -36,6 +37,8 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
+		case "guard":
+			os.Exit(guardMain(os.Args[2:]))
 		case "monitor":
 			os.Exit(monitorMain(os.Args[2:]))
 		case "daemon":
@@ -45,12 +48,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+func guardMain(args []string) int {
+	err := guard.Run(guard.Options{Args: args[:4], Listener: os.NewFile(guard.ListenFD, "listener"), Log: BoundedLog(os.Stderr)})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
 func monitorMain(args []string) int {
 	flags := flag.NewFlagSet("monitor", flag.ExitOnError)
 	opt := Options{Starter: plainStarter{}, Log: BoundedLog(os.Stderr)}
 	flags.StringVar(&opt.Socket, "socket", "", "")
 	flags.StringVar(&opt.ExecRoot, "exec-root", "", "")
 	flags.IntVar(&opt.ListenFD, "listen-fd", 0, "")
+	flags.IntVar(&opt.GuardFD, "guard-fd", 0, "")
 	_ = flags.Parse(args)
 	Boot(opt.Log)
 	if err := Serve(opt); err != nil {
@@ -557,19 +570,14 @@ func TestExitsOutliveTheMonitor(t *testing.T) {
 	}
 	_ = syscall.Kill(c.Pid(), syscall.SIGKILL)
 	<-c.Done()
-	s, err := newServer(Options{ExecRoot: dir, Log: slog.New(slog.DiscardHandler)}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.trim.Stop()
-	list := s.table.list()
-	if len(list) != 1 || list[0].Exit == nil || !list[0].Exit.At.Equal(want.At) || list[0].Exit.Code != 9 {
-		t.Errorf("%+v", list)
+	list, err := redial(t, dir).List(t.Context())
+	if err != nil || len(list) != 1 || list[0].Exit == nil || !list[0].Exit.At.Equal(want.At) || list[0].Exit.Code != 9 {
+		t.Errorf("%+v, %v", list, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "exits", "torn.damaged")); err != nil {
 		t.Error(err)
 	}
-	_ = redial(t, dir) // a new one is started
+	_ = os.Truncate(filepath.Join(dir, monitor.LogFile), 0) // it has that as an error, rightly
 }
 
 const talkers, talk = 20, 2000

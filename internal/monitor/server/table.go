@@ -19,7 +19,9 @@ import (
 	"hoy/internal/log/writer"
 	"hoy/internal/monitor"
 	"hoy/internal/monitor/foreign"
+	"hoy/internal/monitor/guard"
 	"hoy/internal/monitor/reap"
+	"hoy/internal/monitor/roster"
 	"hoy/internal/monitor/stdio"
 	"hoy/internal/runtime"
 )
@@ -37,12 +39,18 @@ type process struct {
 	exit    *monitor.Exit // nil while it runs or its output is drained
 	note    json.RawMessage
 	log     *log.Config // nil where the output is not kept
+	// adopted: another monitor has started it, so it is not our child.
+	adopted bool
+	// over: it has ended, its output is drained.
+	over bool
 }
 
 // table holds the processes by id.
 type table struct {
 	starter  Starter
-	exits    *exits
+	exits    *roster.Exits
+	roster   *roster.Roster
+	guard    *guard.Keeper
 	log      *slog.Logger
 	announce func(monitor.Exit)
 	orphans  *reap.Orphans
@@ -59,24 +67,34 @@ type table struct {
 	waits sync.WaitGroup
 }
 
-func newTable(starter Starter, exits *exits, bundles string, left *estate, log *slog.Logger, announce func(monitor.Exit)) *table {
+// record is where a table keeps what it knows.
+type record struct {
+	exits  *roster.Exits
+	roster *roster.Roster
+	// bundles is the directory for the containers of other runtimes.
+	bundles string
+	guard   *guard.Keeper
+	kept    guard.Kept
+}
+
+func newTable(starter Starter, rec record, left *estate, log *slog.Logger, announce func(monitor.Exit)) *table {
 	t := &table{
-		starter: starter, exits: exits, log: log, announce: announce,
+		starter: starter, exits: rec.exits, roster: rec.roster, guard: rec.guard, log: log, announce: announce,
 		processes: map[monitor.ProcessID]*process{},
 		pending:   map[monitor.ProcessID]*stdio.Streams{},
 	}
 	t.orphans = reap.NewOrphans(t.owns, log)
-	for _, state := range exits.load() {
+	for _, state := range t.exits.Load() {
 		t.processes[state.ID] = &process{id: state.ID, started: state.Started, exit: state.Exit}
 	}
-	opt := foreign.Options{Dir: bundles, Log: log, Track: t.orphans.Flight, Adopt: t.orphans.Adopt}
+	opt := foreign.Options{Dir: rec.bundles, Log: log, Track: t.orphans.Flight, Adopt: t.orphans.Adopt}
 	if left == nil {
-		t.foreign = foreign.Open(opt)
-		return t
+		left = t.salvage(rec.kept)
 	}
 	if err := t.resume(left); err != nil {
-		log.Error("not everything goes on after an upgrade", "error", err)
+		log.Error("not everything goes on", "error", err)
 	}
+	t.awaitAdopted()
 	// One whose removal was interrupted is not known any more, and is removed as
 	// after a crash.
 	opt.Held = slices.DeleteFunc(left.Foreign, func(c foreign.Container) bool {
@@ -108,6 +126,7 @@ func (t *table) start(req *monitor.StartRequest) (monitor.Started, error) {
 		delete(t.processes, p.id)
 		t.mu.Unlock()
 		p.streams.Abort()
+		t.unlist(p)
 		if req.Runtime != nil {
 			t.foreign.Remove(p.id.Container)
 		}
@@ -117,11 +136,11 @@ func (t *table) start(req *monitor.StartRequest) (monitor.Started, error) {
 }
 
 func checkStart(req *monitor.StartRequest) error {
-	if err := checkID(req.ID); err != nil {
+	if err := roster.CheckID(req.ID); err != nil {
 		return err
 	}
 	if (req.Launch == nil) == (req.Exec == nil) {
-		return fmt.Errorf("start %s: exactly one of launch and exec must be given: %w", name(req.ID), errdefs.ErrInvalidArgument)
+		return fmt.Errorf("start %s: exactly one of launch and exec must be given: %w", roster.Name(req.ID), errdefs.ErrInvalidArgument)
 	}
 	return nil
 }
@@ -146,13 +165,13 @@ func (t *table) reserve(req *monitor.StartRequest) (*process, error) {
 	waiting := t.pending[p.id]
 	switch {
 	case t.closed:
-		err = fmt.Errorf("start %s: the monitor is shutting down: %w", name(p.id), errdefs.ErrUnavailable)
+		err = fmt.Errorf("start %s: the monitor is shutting down: %w", roster.Name(p.id), errdefs.ErrUnavailable)
 	case t.frozen:
-		err = fmt.Errorf("start %s: the monitor is being replaced: %w", name(p.id), errdefs.ErrUnavailable)
+		err = fmt.Errorf("start %s: the monitor is being replaced: %w", roster.Name(p.id), errdefs.ErrUnavailable)
 	case old != nil && old.exit == nil:
-		err = fmt.Errorf("start %s: it is running: %w", name(p.id), errdefs.ErrAlreadyExists)
+		err = fmt.Errorf("start %s: it is running: %w", roster.Name(p.id), errdefs.ErrAlreadyExists)
 	case waiting != nil && waiting.Config() != cfg:
-		err = fmt.Errorf("start %s: streams %+v, but %+v when attached to: %w", name(p.id), cfg, waiting.Config(), errdefs.ErrInvalidArgument)
+		err = fmt.Errorf("start %s: streams %+v, but %+v when attached to: %w", roster.Name(p.id), cfg, waiting.Config(), errdefs.ErrInvalidArgument)
 	default:
 		if waiting != nil {
 			p.streams = waiting
@@ -168,7 +187,7 @@ func (t *table) reserve(req *monitor.StartRequest) (*process, error) {
 		return nil, err
 	}
 	if old != nil {
-		t.exits.remove(p.id)
+		t.exits.Remove(p.id)
 	}
 	return p, nil
 }
@@ -188,13 +207,16 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 	}
 	started := monitor.Started{Pid: child.Pid, StartTime: reap.StartTime(child.Pid), At: time.Now().UTC()}
 	if err := p.streams.Begin(child.Console, keep); err != nil {
-		t.log.Error("the streams of a process cannot be read", "process", name(p.id), "error", err)
+		t.log.Error("the streams of a process cannot be read", "process", roster.Name(p.id), "error", err)
 	}
 	pidFD, err := stdio.Pollable(child.PidFD)
-	if err != nil { // no descriptor left: the process cannot be looked after
+	if err == nil {
+		err = t.enlist(p, started, pidFD)
+	}
+	if err != nil { // no descriptor or no room left: the process cannot be looked after
 		_ = unix.Kill(child.Pid, unix.SIGKILL) // not reaped yet, so the number is its own
 		_, _ = unix.Wait4(child.Pid, nil, 0, nil)
-		return monitor.Started{}, fmt.Errorf("start %s: %w", name(p.id), err)
+		return monitor.Started{}, fmt.Errorf("start %s: %w", roster.Name(p.id), err)
 	}
 	t.mu.Lock()
 	p.started, p.pidFD = started, pidFD
@@ -206,6 +228,10 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 
 // child starts the process itself, by the runtime that the request names.
 func (t *table) child(p *process, req *monitor.StartRequest) (*runtime.Process, error) {
+	err := p.streams.Outputs(func(output int) (ours, theirs *os.File, err error) { return t.roster.Pipe(p.id, output) })
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case req.Launch == nil:
 		req.Exec.Stdio = p.streams.Child()
@@ -226,17 +252,17 @@ func (t *table) startExec(req *monitor.StartRequest) (*runtime.Process, error) {
 	t.mu.Lock()
 	p := t.processes[container]
 	var pidFD *os.File
-	if p != nil && p.started.Pid == req.Exec.Target {
+	if p != nil && p.started.Pid == req.Exec.Target && !p.over {
 		pidFD = p.pidFD
 	}
 	t.mu.Unlock()
 	if pidFD == nil {
-		return nil, fmt.Errorf("%s is not running: %w", name(container), errdefs.ErrNotFound)
+		return nil, fmt.Errorf("%s is not running: %w", roster.Name(container), errdefs.ErrNotFound)
 	}
 	// The table's own is closed when the process ends, at any time.
 	dup, err := stdio.Duplicate(pidFD)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not running: %w: %w", name(container), err, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("%s is not running: %w: %w", roster.Name(container), err, errdefs.ErrNotFound)
 	}
 	defer dup.Close()
 	req.Exec.TargetFD = dup
@@ -266,25 +292,35 @@ func openLog(req *monitor.StartRequest) (log.Writer, error) {
 	return w, nil
 }
 
-// wait reaps the process, has its output drained and makes its end known.
+// wait waits for the process, has its output drained and makes its end known.
+// Only when its end is recorded is it reaped.
 func (t *table) wait(p *process) {
-	exit := monitor.Exit{ID: p.id}
-	var err error
-	exit.Code, exit.Signal, err = reap.Wait(p.pidFD)
+	exit, err := t.fate(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return // another program takes over
 	}
 	if err != nil {
-		t.log.Error("a process cannot be waited for", "process", name(p.id), "pid", p.started.Pid, "error", err)
-		exit.Code = 255
+		t.log.Error("a process cannot be waited for", "process", roster.Name(p.id), "pid", p.started.Pid, "error", err)
+		exit.Code, exit.Unknown = unknownCode, "exit status unknown: "+err.Error()
 	}
 	exit.At = time.Now().UTC()
-	_ = p.pidFD.Close()
+	t.mu.Lock()
+	p.over = true
+	t.mu.Unlock()
 	p.streams.Drain(drainTime)
 	if dropped := p.streams.Dropped(); dropped > 0 {
-		t.log.Warn("log records were dropped: no space left on the disk", "process", name(p.id), "records", dropped)
+		t.log.Warn("log records were dropped: no space left on the disk", "process", roster.Name(p.id), "records", dropped)
 	}
-	t.exits.write(monitor.ProcessState{ID: p.id, Started: p.started, Exit: &exit})
+	t.exits.Write(monitor.ProcessState{ID: p.id, Started: p.started, Exit: &exit})
+	t.unlist(p)
+	if p.adopted {
+		t.guard.Done(p.guarded())
+	} else if err := reap.Collect(p.pidFD); err != nil {
+		t.log.Error("a process cannot be reaped", "process", roster.Name(p.id), "pid", p.started.Pid, "error", err)
+	}
+	if p.pidFD != nil {
+		_ = p.pidFD.Close()
+	}
 	t.mu.Lock()
 	p.exit, p.streams, p.pidFD, p.note = &exit, nil, nil, nil
 	t.mu.Unlock()
@@ -296,8 +332,8 @@ func (t *table) running(id monitor.ProcessID) (pidFD *os.File, streams *stdio.St
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.processes[id]
-	if p == nil || p.pidFD == nil {
-		return nil, nil, fmt.Errorf("%s is not running: %w", name(id), errdefs.ErrNotFound)
+	if p == nil || p.pidFD == nil || p.over {
+		return nil, nil, fmt.Errorf("%s is not running: %w", roster.Name(id), errdefs.ErrNotFound)
 	}
 	return p.pidFD, p.streams, nil
 }
@@ -326,11 +362,11 @@ func (t *table) signal(id monitor.ProcessID, sig syscall.Signal) error {
 	}
 	switch {
 	case err != nil || errors.Is(opErr, unix.ESRCH): // reaped meanwhile
-		return fmt.Errorf("%s is not running: %w", name(id), errdefs.ErrNotFound)
+		return fmt.Errorf("%s is not running: %w", roster.Name(id), errdefs.ErrNotFound)
 	case errors.Is(opErr, unix.EINVAL):
 		return fmt.Errorf("signal %d does not exist: %w", int(sig), errdefs.ErrInvalidArgument)
 	case opErr != nil:
-		return fmt.Errorf("signal %s: %w", name(id), opErr)
+		return fmt.Errorf("signal %s: %w", roster.Name(id), opErr)
 	}
 	return nil
 }
@@ -345,7 +381,7 @@ func (t *table) resize(id monitor.ProcessID, height, width uint32) error {
 
 // attach connects to a process, or makes the streams of one to be started.
 func (t *table) attach(req *monitor.AttachRequest) (*os.File, error) {
-	if err := checkID(req.ID); err != nil {
+	if err := roster.CheckID(req.ID); err != nil {
 		return nil, err
 	}
 	for {
@@ -378,7 +414,7 @@ func (t *table) streamsFor(req *monitor.AttachRequest) (streams *stdio.Streams, 
 	case t.frozen:
 		err = fmt.Errorf("attach: the monitor is being replaced: %w", errdefs.ErrUnavailable)
 	case p != nil && p.exit != nil:
-		err = fmt.Errorf("attach: %s has ended: %w", name(req.ID), errdefs.ErrNotFound)
+		err = fmt.Errorf("attach: %s has ended: %w", roster.Name(req.ID), errdefs.ErrNotFound)
 	case p != nil:
 		streams, started = p.streams, true
 	case waiting != nil:
@@ -433,13 +469,13 @@ func (t *table) forget(id monitor.ProcessID) error {
 	}
 	t.mu.Unlock()
 	if running {
-		return fmt.Errorf("cannot forget %s: it is running: %w", name(id), errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("cannot forget %s: it is running: %w", roster.Name(id), errdefs.ErrFailedPrecondition)
 	}
 	if id.Exec == "" {
 		t.foreign.Remove(id.Container)
 	}
 	if p != nil {
-		t.exits.remove(id)
+		t.exits.Remove(id)
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type Streams struct {
 	ended chan struct{} // closed by finish
 	// onIdle is called when the last client has gone; see OnIdle.
 	onIdle func()
+	// onStdin is called when input was closed; see OnStdin.
+	onStdin func()
 
 	outputs   [2]*os.File // what is read: stdout (or the console), stderr
 	pumps     sync.WaitGroup
@@ -64,28 +66,50 @@ func New(cfg monitor.Stdio) (_ *Streams, err error) {
 		}
 	}()
 	if cfg.OpenStdin {
-		if s.child[0], s.stdin, err = pipe(1); err != nil {
+		if s.child[0], s.stdin, err = inputPipe(); err != nil {
 			return nil, err
 		}
 	} else if s.child[0], err = os.Open(os.DevNull); err != nil {
 		return nil, err
 	}
-	for i := range s.outputs {
-		if s.outputs[i], s.child[i+1], err = pipe(0); err != nil {
-			return nil, err
-		}
-	}
 	return s, nil
 }
 
-// pipe makes a pipe of which the end ours (0 reading, 1 writing) does not block
-// and so can be waited for without a thread; the other one does, as programs expect.
-func pipe(ours int) (r, w *os.File, err error) {
+// Outputs makes the pipes of a process that is about to start, each by a call of
+// pipe with the output's number. Our end does not block.
+func (s *Streams) Outputs(pipe func(output int) (ours, theirs *os.File, err error)) error {
+	if s.cfg.Terminal {
+		return nil
+	}
+	for i := range s.outputs {
+		ours, theirs, err := pipe(i + 1)
+		if err != nil {
+			return fmt.Errorf("make streams: %w", err)
+		}
+		s.outputs[i], s.child[i+1] = ours, theirs
+	}
+	return nil
+}
+
+// Files are our ends of the streams: input and outputs; nil where there is none.
+func (s *Streams) Files() (files [3]*os.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.cfg.Terminal {
+		files[0] = s.stdin
+	}
+	files[1], files[2] = s.outputs[0], s.outputs[1]
+	return files
+}
+
+// inputPipe makes a pipe of which the writing end does not block and so can be
+// waited for without a thread; the other one does, as programs expect.
+func inputPipe() (r, w *os.File, err error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, nil, os.NewSyscallError("pipe2", err)
 	}
-	if err := unix.SetNonblock(fds[ours], true); err != nil {
+	if err := unix.SetNonblock(fds[1], true); err != nil {
 		_ = unix.Close(fds[0])
 		_ = unix.Close(fds[1])
 		return nil, nil, os.NewSyscallError("fcntl", err)
@@ -103,6 +127,14 @@ func (s *Streams) Child() [3]*os.File { return s.child }
 // OnIdle has f called whenever the last client has gone. It must be set before
 // the first Attach.
 func (s *Streams) OnIdle(f func()) { s.onIdle = f }
+
+// OnStdin has f called when input is closed while the process may run on. It
+// must be set before Begin or Resume's first client ends.
+func (s *Streams) OnStdin(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onStdin = f
+}
 
 // Begin takes over console (nil without a terminal) and keep, its log (nil for none), and
 // starts to read. The process runs.
@@ -278,11 +310,14 @@ func (s *Streams) finish() {
 
 func (s *Streams) closeStdin() {
 	s.mu.Lock()
-	f := s.stdin
+	f, tell := s.stdin, s.onStdin
 	s.stdin = nil
 	s.mu.Unlock()
 	if f != nil {
 		_ = f.Close()
+		if tell != nil {
+			tell()
+		}
 	}
 }
 

@@ -1,4 +1,7 @@
-package server
+// Package roster keeps, in files that live as long as the machine runs, which
+// processes a monitor has started and how they ended: what a monitor that is
+// killed leaves to the next one.
+package roster
 
 import (
 	"encoding/json"
@@ -14,31 +17,32 @@ import (
 // maxRecord bounds the record of an exit, which has some 300 bytes.
 const maxRecord = 64 << 10
 
-// exits keeps how processes ended in a directory, one file each, until they are
+// Exits keeps how processes ended in a directory, one file each, until they are
 // forgotten. The directory lives as long as the machine runs, so nothing is
 // synced: the records outlast the monitor, not a power cut, and neither do the
 // processes.
-type exits struct {
+type Exits struct {
 	dir string
 	log *slog.Logger
 }
 
-func openExits(dir string, log *slog.Logger) (*exits, error) {
+// OpenExits makes the directory where it is not there.
+func OpenExits(dir string, log *slog.Logger) (*Exits, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return &exits{dir: dir, log: log}, nil
+	return &Exits{dir: dir, log: log}, nil
 }
 
-func (e *exits) path(id monitor.ProcessID) string {
-	return filepath.Join(e.dir, name(id)+".json")
+func (e *Exits) path(id monitor.ProcessID) string {
+	return filepath.Join(e.dir, Name(id)+".json")
 }
 
-// write keeps a record; a failure is logged, and the record is then only in memory.
-func (e *exits) write(state monitor.ProcessState) {
+// Write keeps a record; a failure is logged, and the record is then only in memory.
+func (e *Exits) Write(state monitor.ProcessState) {
 	data, err := json.Marshal(state)
 	if err == nil {
-		aside := filepath.Join(e.dir, "."+name(state.ID))
+		aside := filepath.Join(e.dir, "."+Name(state.ID))
 		if err = os.WriteFile(aside, data, 0o600); err == nil { //nolint:forbidigo // in a file system that does not outlive the machine
 			err = os.Rename(aside, e.path(state.ID))
 		}
@@ -47,14 +51,15 @@ func (e *exits) write(state monitor.ProcessState) {
 		}
 	}
 	if err != nil {
-		e.log.Error("the record of an exit cannot be written", "process", name(state.ID), "error", err)
+		e.log.Error("the record of an exit cannot be written", "process", Name(state.ID), "error", err)
 	}
 }
 
-func (e *exits) remove(id monitor.ProcessID) { _ = os.Remove(e.path(id)) }
+// Remove forgets a record.
+func (e *Exits) Remove(id monitor.ProcessID) { _ = os.Remove(e.path(id)) }
 
-// load reads every record. A torn one is set aside and reported.
-func (e *exits) load() []monitor.ProcessState {
+// Load reads every record. A torn one is set aside and reported.
+func (e *Exits) Load() []monitor.ProcessState {
 	entries, err := os.ReadDir(e.dir)
 	if err != nil {
 		e.log.Error("the records of exits cannot be read", "error", err)
@@ -96,7 +101,7 @@ func readRecord(path string) (state monitor.ProcessState, err error) {
 	if err := json.Unmarshal(data, &state); err != nil {
 		return state, err
 	}
-	if checkID(state.ID) != nil || state.Exit == nil || name(state.ID)+".json" != filepath.Base(path) {
+	if CheckID(state.ID) != nil || state.Exit == nil || Name(state.ID)+".json" != filepath.Base(path) {
 		return state, fmt.Errorf("it is not the record of %s", filepath.Base(path))
 	}
 	return state, nil

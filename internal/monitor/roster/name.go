@@ -1,4 +1,4 @@
-package server
+package roster
 
 import (
 	"fmt"
@@ -12,10 +12,10 @@ import (
 // maxID bounds the two halves of a process id; ids are 64 hexadecimal digits.
 const maxID = 128
 
-// checkID refuses ids that cannot be part of a file's name.
-func checkID(id monitor.ProcessID) error {
+// CheckID refuses ids that cannot be part of a file's name.
+func CheckID(id monitor.ProcessID) error {
 	if !idOK(id.Container) || (id.Exec != "" && !idOK(id.Exec)) {
-		return fmt.Errorf("process id %q: up to %d letters, digits, - and _ each: %w", name(id), maxID, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("process id %q: up to %d letters, digits, - and _ each: %w", Name(id), maxID, errdefs.ErrInvalidArgument)
 	}
 	return nil
 }
@@ -30,8 +30,8 @@ func idOK(s string) bool {
 	})
 }
 
-// name is how a process is called in errors and in the names of records.
-func name(id monitor.ProcessID) string {
+// Name is how a process is called in errors and in the names of records.
+func Name(id monitor.ProcessID) string {
 	if id.Exec == "" {
 		return id.Container
 	}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"hoy/internal/monitor"
+	"hoy/internal/monitor/guard"
+	"hoy/internal/monitor/server"
+)
+
+// runGuard is the guardian: the parent of the monitor.
+func runGuard(args []string) int {
+	opt := guard.Options{Log: server.BoundedLog(os.Stderr), Args: args}
+	flags := flag.NewFlagSet("hoy-run guard", flag.ContinueOnError)
+	flags.String("socket", "", "the monitor's Unix socket")
+	flags.String("exec-root", "", "the monitor's directory")
+	listen := flags.Int("listen-fd", 0, "inherited descriptor of the monitor's listening socket")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if *listen <= 2 || flags.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "hoy-run guard: --listen-fd is needed, with the monitor's flags")
+		return 2
+	}
+	unix.CloseOnExec(*listen)
+	opt.Listener = os.NewFile(uintptr(*listen), "listener")
+	opt.Args = []string{"--socket", flags.Lookup("socket").Value.String(), "--exec-root", flags.Lookup("exec-root").Value.String()}
+	monitor.LeaveUnit()
+	server.Boot(opt.Log)
+	if err := guard.Run(opt); err != nil {
+		opt.Log.Error("the guardian has ended", "error", err)
+		return 1
+	}
+	return 0
+}
