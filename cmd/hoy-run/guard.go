@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/monitor"
+	"hoy/internal/monitor/boot"
 	"hoy/internal/monitor/guard"
-	"hoy/internal/monitor/server"
 )
 
 // runGuard is the guardian: the parent of the monitor.
 func runGuard(args []string) int {
-	opt := guard.Options{Log: server.BoundedLog(os.Stderr), Args: args}
+	opt := guard.Options{Log: boot.Log(os.Stderr), Args: args}
 	flags := flag.NewFlagSet("hoy-run guard", flag.ContinueOnError)
 	flags.String("socket", "", "the monitor's Unix socket")
 	flags.String("exec-root", "", "the monitor's directory")
@@ -30,7 +30,7 @@ func runGuard(args []string) int {
 	opt.Listener = os.NewFile(uintptr(*listen), "listener")
 	opt.Args = []string{"--socket", flags.Lookup("socket").Value.String(), "--exec-root", flags.Lookup("exec-root").Value.String()}
 	monitor.LeaveUnit()
-	server.Boot(opt.Log)
+	boot.Process(opt.Log)
 	if err := guard.Run(opt); err != nil {
 		opt.Log.Error("the guardian has ended", "error", err)
 		return 1

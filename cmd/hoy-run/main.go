@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"hoy/internal/monitor/boot"
 	"hoy/internal/monitor/server"
 	"hoy/internal/oci"
 )
@@ -39,7 +40,7 @@ func run(args []string) int {
 }
 
 func runMonitor(args []string) int {
-	opt := server.Options{Log: server.BoundedLog(os.Stderr)}
+	opt := server.Options{Log: boot.Log(os.Stderr)}
 	flags := flag.NewFlagSet("hoy-run monitor", flag.ContinueOnError)
 	flags.StringVar(&opt.Socket, "socket", "", "Unix socket to serve at")
 	flags.StringVar(&opt.ExecRoot, "exec-root", "", "directory for the records of exits")
@@ -53,7 +54,7 @@ func runMonitor(args []string) int {
 		fmt.Fprintln(os.Stderr, "hoy-run monitor: --socket and --exec-root are needed, and nothing else")
 		return 2
 	}
-	server.Boot(opt.Log)
+	boot.Process(opt.Log)
 	if err := server.Serve(opt); err != nil {
 		opt.Log.Error("the monitor has ended", "error", err)
 		return 1

@@ -101,6 +101,7 @@ func (l *Life) end(ctx context.Context, e *index.Entry, x monitor.Exit) (again b
 	lasted := x.At.Sub(r.State.StartedAt)
 	next, err := r.Move(to, func(n *record.Record) {
 		n.State.ExitCode, n.State.FinishedAt, n.State.OOMKilled = x.Code, x.At.UTC(), oom
+		n.State.Error = x.Unknown
 		n.Net = record.Net{}
 		if again {
 			n.RestartCount++

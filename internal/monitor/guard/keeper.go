@@ -123,7 +123,7 @@ func (k *Keeper) listen() {
 		var opErr error
 		err := k.raw.Read(func(fd uintptr) bool {
 			m, opErr = receive(int(fd), unix.MSG_DONTWAIT, buf)
-			return opErr != unix.EAGAIN
+			return !errors.Is(opErr, unix.EAGAIN)
 		})
 		if err != nil || opErr != nil {
 			return
@@ -286,7 +286,7 @@ func (k *Keeper) post(m *message) error {
 	}
 	var opErr error
 	err := k.raw.Control(func(fd uintptr) { opErr = send(int(fd), unix.MSG_DONTWAIT, m.fds, m.words...) })
-	if opErr == unix.EAGAIN {
+	if errors.Is(opErr, unix.EAGAIN) {
 		k.behind = append(k.behind, m)
 		go k.catchUp()
 		return nil
@@ -304,7 +304,7 @@ func (k *Keeper) catchUp() {
 		var opErr error
 		err := k.raw.Write(func(fd uintptr) bool {
 			opErr = send(int(fd), unix.MSG_DONTWAIT, m.fds, m.words...)
-			return opErr != unix.EAGAIN
+			return !errors.Is(opErr, unix.EAGAIN)
 		})
 		m.close()
 		k.mu.Lock()

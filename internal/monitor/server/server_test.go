@@ -28,6 +28,7 @@ import (
 	"hoy/internal/log"
 	"hoy/internal/log/reader"
 	"hoy/internal/monitor"
+	"hoy/internal/monitor/boot"
 	"hoy/internal/monitor/guard"
 	"hoy/internal/monitor/stdio"
 	"hoy/internal/runtime"
@@ -49,7 +50,7 @@ func TestMain(m *testing.M) {
 }
 
 func guardMain(args []string) int {
-	err := guard.Run(guard.Options{Args: args[:4], Listener: os.NewFile(guard.ListenFD, "listener"), Log: BoundedLog(os.Stderr)})
+	err := guard.Run(guard.Options{Args: args[:4], Listener: os.NewFile(guard.ListenFD, "listener"), Log: boot.Log(os.Stderr)})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -59,13 +60,13 @@ func guardMain(args []string) int {
 
 func monitorMain(args []string) int {
 	flags := flag.NewFlagSet("monitor", flag.ExitOnError)
-	opt := Options{Starter: plainStarter{}, Log: BoundedLog(os.Stderr)}
+	opt := Options{Starter: plainStarter{}, Log: boot.Log(os.Stderr)}
 	flags.StringVar(&opt.Socket, "socket", "", "")
 	flags.StringVar(&opt.ExecRoot, "exec-root", "", "")
 	flags.IntVar(&opt.ListenFD, "listen-fd", 0, "")
 	flags.IntVar(&opt.GuardFD, "guard-fd", 0, "")
 	_ = flags.Parse(args)
-	Boot(opt.Log)
+	boot.Process(opt.Log)
 	if err := Serve(opt); err != nil {
 		opt.Log.Error("ended", "error", err)
 		return 1

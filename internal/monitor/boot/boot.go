@@ -1,4 +1,6 @@
-package server
+// Package boot makes a process fit to live as long as the machine: the monitor
+// and its guardian.
+package boot
 
 import (
 	"log/slog"
@@ -25,14 +27,14 @@ const (
 	maxLogBytes = 1 << 20
 )
 
-// Boot makes the calling process fit to be a monitor. What the system does not
+// Process makes the calling process fit to be a monitor or a guardian. What the system does not
 // permit is logged and done without.
 //
 // Go's runtime has raised the soft limit of open files to the hard one by now
 // and puts it back only in processes started by os/exec: who forks by other
 // means must set the limit from the container's specification. The oom score
 // adjustment of -999 is inherited as well and must be reset likewise.
-func Boot(log *slog.Logger) {
+func Process(log *slog.Logger) {
 	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), threads))
 	debug.SetGCPercent(gcPercent)
 	unix.Umask(0o022)
@@ -71,9 +73,9 @@ func growFDTable() {
 	}
 }
 
-// BoundedLog writes to f, a file opened for appending, and empties it where it
+// Log writes to f, a file opened for appending, and empties it where it
 // has grown out of bounds: a monitor lives for months.
-func BoundedLog(f *os.File) *slog.Logger {
+func Log(f *os.File) *slog.Logger {
 	return slog.New(slog.NewTextHandler(&bounded{file: f}, nil))
 }
 
