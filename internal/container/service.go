@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"hoy/internal/container/config"
 	"hoy/internal/container/core"
 	"hoy/internal/container/create"
 	"hoy/internal/container/deps"
@@ -25,6 +24,7 @@ import (
 	"hoy/internal/container/restore"
 	"hoy/internal/container/sampler"
 	"hoy/internal/container/start"
+	"hoy/internal/runtime/armor"
 	"hoy/internal/store"
 )
 
@@ -56,7 +56,7 @@ func New(db *store.DB, d deps.Deps, set deps.Settings) (*Service, error) {
 		return nil, err
 	}
 	c := &core.Core{Deps: d, Settings: set, Index: index.New(), Ledger: led, BootID: restore.BootID()}
-	armor := config.HasAppArmor()
+	armor := armor.InKernel()
 	st := &start.Starter{Core: c, AppArmor: armor}
 	l := &life.Life{Core: c, Starter: st}
 	rm := remove.New(c, l.KillForRemoval)

@@ -18,6 +18,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"hoy/internal/request"
+	"hoy/internal/runtime/armor"
 	"hoy/internal/version"
 )
 
@@ -97,6 +98,9 @@ func securityOptions(set Settings, cgroups string) []string {
 	opts := []string{"name=seccomp,profile=" + cmp.Or(set.SeccompProfile, "builtin")}
 	if set.SeccompProfile == "unconfined" {
 		opts = nil
+	}
+	if armor.InKernel() {
+		opts = append([]string{"name=apparmor"}, opts...)
 	}
 	if cgroups == "2" {
 		opts = append(opts, "name=cgroupns")

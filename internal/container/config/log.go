@@ -2,7 +2,6 @@ package config
 
 import (
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -111,10 +110,4 @@ func logAttrs(opts map[string]string, cfg *container.Config) (map[string]string,
 		return nil, nil
 	}
 	return attrs, nil
-}
-
-// HasAppArmor asks the kernel.
-func HasAppArmor() bool {
-	b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
-	return err == nil && len(b) > 0 && b[0] == 'Y'
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"hoy/internal/runtime/armor"
 	"hoy/internal/runtime/landlock"
 )
 
@@ -19,7 +20,8 @@ type Security struct {
 	NoNewPrivilegesSet bool
 	// Seccomp is "" for the engine's default, "unconfined", or a profile in JSON.
 	Seccomp string
-	// AppArmor is "" where none applies.
+	// AppArmor is the profile that the list names, or "unconfined"; "" is the
+	// engine's default.
 	AppArmor string
 	// Landlock are rules that landlock.Parse has read.
 	Landlock []string
@@ -50,12 +52,10 @@ func ParseSecurity(hc *container.HostConfig, hasAppArmor bool) (Security, error)
 				s.Seccomp = ""
 			}
 		case "apparmor":
-			if value != "unconfined" {
-				if !hasAppArmor {
-					return s, invalid("AppArmor is not supported on this host, but the profile '%s' was specified", value)
-				}
-				s.AppArmor = value
+			if value != "unconfined" && !hasAppArmor {
+				return s, invalid("AppArmor is not supported on this host, but the profile '%s' was specified", value)
 			}
+			s.AppArmor = value
 		case "landlock":
 			s.Landlock = append(s.Landlock, value)
 		case "no-new-privileges", "writable-cgroups":
@@ -76,6 +76,18 @@ func ParseSecurity(hc *container.HostConfig, hasAppArmor bool) (Security, error)
 		return s, invalid("invalid --security-opt: %v", err)
 	}
 	return s, nil
+}
+
+// DefaultAppArmor fills in the profile of a container that names none; has says
+// whether the machine has the engine's default one.
+func (s *Security) DefaultAppArmor(privileged, has bool) {
+	switch {
+	case s.AppArmor != "":
+	case has && !privileged:
+		s.AppArmor = armor.Default
+	case has:
+		s.AppArmor = "unconfined"
+	}
 }
 
 // CheckLandlock refuses rules that this kernel, or a runtime other than the

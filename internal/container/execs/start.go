@@ -14,6 +14,7 @@ import (
 	"hoy/internal/container/life"
 	"hoy/internal/container/record"
 	"hoy/internal/container/spec"
+	"hoy/internal/container/start"
 	"hoy/internal/monitor"
 	"hoy/internal/request"
 	"hoy/internal/runtime"
@@ -38,7 +39,7 @@ func (x *Execs) ExecStart(ctx context.Context, id string, opt request.ExecStart)
 	if run == nil {
 		return nil, core.Conflict("container %s is not running", ex.container)
 	}
-	launch, err := x.launch(r, run, ex, opt)
+	launch, err := x.launch(ctx, r, run, ex, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -111,10 +112,13 @@ func (x *Execs) failed(ex *exec, opt request.ExecStart, cause error) (*request.S
 	return &request.Stream{Conn: near, TTY: ex.req.Tty}, nil
 }
 
-func (x *Execs) launch(r *record.Record, run *index.Run, ex *exec, opt request.ExecStart) (*runtime.Exec, error) {
+func (x *Execs) launch(ctx context.Context, r *record.Record, run *index.Run, ex *exec, opt request.ExecStart) (*runtime.Exec, error) {
 	hc, req := r.HostConfig, ex.req
 	sec, err := config.ParseSecurity(hc, x.AppArmor)
 	if err != nil {
+		return nil, err
+	}
+	if err := start.Confine(ctx, &sec, hc.Privileged); err != nil {
 		return nil, err
 	}
 	caps, err := config.Capabilities(hc.CapAdd, hc.CapDrop, hc.Privileged || req.Privileged)

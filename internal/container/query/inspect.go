@@ -10,6 +10,7 @@ import (
 
 	"hoy/internal/container/config"
 	"hoy/internal/container/record"
+	"hoy/internal/runtime/armor"
 )
 
 // Inspect of api/containers.
@@ -38,6 +39,11 @@ func (q *Query) Inspect(ctx context.Context, ref string, size bool) (container.I
 			SandboxID: r.Net.SandboxID, Ports: livePorts(r), Networks: networks(r),
 		},
 		Storage: &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: q.Images.Driver()}}},
+	}
+	// Docker's word for it; the record has been checked when it was made.
+	if sec, err := config.ParseSecurity(r.HostConfig, true); err == nil {
+		sec.DefaultAppArmor(r.HostConfig.Privileged, armor.HasDefault())
+		out.AppArmorProfile = sec.AppArmor
 	}
 	if r.Image.Platform.OS != "" {
 		out.Platform = r.Image.Platform.OS

@@ -1,6 +1,7 @@
 package start
 
 import (
+	"context"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -8,6 +9,7 @@ import (
 	"hoy/internal/container/config"
 	"hoy/internal/container/core"
 	"hoy/internal/container/record"
+	"hoy/internal/runtime/armor"
 )
 
 // Filter is the compiled system call filter of a container's processes; empty is none.
@@ -85,4 +87,14 @@ func (s *Starter) rules(r *record.Record, sec config.Security) (*specs.LinuxSecc
 		return nil, err
 	}
 	return s.parse(profile, caps)
+}
+
+// Confine fills in the AppArmor profile of a container that names none, and
+// makes sure that the kernel has the engine's own.
+func Confine(ctx context.Context, sec *config.Security, privileged bool) error {
+	sec.DefaultAppArmor(privileged, armor.HasDefault())
+	if sec.AppArmor == armor.Default {
+		return armor.Ensure(ctx)
+	}
+	return nil
 }

@@ -80,6 +80,9 @@ func (a *attempt) prepare(ctx context.Context, p peers) error {
 	if !sec.NoNewPrivilegesSet {
 		sec.NoNewPrivileges = a.s.NoNewPrivileges
 	}
+	if err := Confine(ctx, &sec, hc.Privileged); err != nil {
+		return err
+	}
 	dev, err := spec.HostDevices(hc)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func TestEngine(t *testing.T) {
 	}{
 		{"memory", limitMemory}, {"processor", limitProcessor}, {"processes", limitProcesses}, {"io", limitIO},
 		{"devices", devices}, {"pause", pause}, {"stats", stats}, {"oom", oom}, {"swap", swap}, {"kill", kill}, {"exec", execs},
-		{"view", view}, {"nested", nested}, {"parent", parent}, {"restart", restart}, {"scopes", scopes},
+		{"view", view}, {"nested", nested}, {"parent", parent}, {"restart", restart}, {"scopes", scopes}, {"AppArmor", profiles},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, &box{e, t}) })
 	}

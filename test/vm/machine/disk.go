@@ -12,7 +12,7 @@ import (
 )
 
 // debianPackages are added to Debian's smallest system.
-const debianPackages = "systemd,systemd-sysv,dbus,kmod,busybox-static,nftables,iproute2"
+const debianPackages = "systemd,systemd-sysv,dbus,kmod,busybox-static,nftables,iproute2,apparmor"
 
 // Inits of a machine.
 var (
