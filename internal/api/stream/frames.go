@@ -143,7 +143,9 @@ func (m *merger) append(buf []byte, e *log.Entry) []byte {
 	start := len(buf)
 	buf = m.LogFormat.append(buf, e)
 	kind := buf[start]
-	if start == 0 || kind != m.kind || start-m.open > maxMerged {
+	// With times, each line of a frame begins with one: a piece that goes on does not.
+	torn := start > 0 && m.Timestamps && buf[start-1] != '\n'
+	if start == 0 || kind != m.kind || torn || start-m.open > maxMerged {
 		m.open, m.kind = start, kind
 		return buf
 	}

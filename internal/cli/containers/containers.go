@@ -8,6 +8,7 @@ import (
 	"hoy/internal/cli/containers/files"
 	"hoy/internal/cli/containers/lifecycle"
 	"hoy/internal/cli/containers/list"
+	"hoy/internal/cli/containers/logs"
 	"hoy/internal/cli/containers/process"
 	"hoy/internal/cli/containers/show"
 )
@@ -16,7 +17,7 @@ import (
 func verbs(app *cli.App) []*cobra.Command {
 	return append(everyday(app),
 		process.NewAttach(app), files.NewCommit(app), files.NewCopy(app), process.NewCreate(app), show.NewDiff(app),
-		files.NewExport(app), lifecycle.NewKill(app), show.NewLogs(app), lifecycle.NewPause(app), show.NewPort(app),
+		files.NewExport(app), lifecycle.NewKill(app), logs.New(app), lifecycle.NewPause(app), show.NewPort(app),
 		lifecycle.NewRename(app), lifecycle.NewRestart(app), process.NewStart(app), show.NewStats(app),
 		lifecycle.NewStop(app), show.NewTop(app), lifecycle.NewUnpause(app), lifecycle.NewUpdate(app), lifecycle.NewWait(app))
 }

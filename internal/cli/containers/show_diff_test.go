@@ -126,7 +126,7 @@ func TestLogs(t *testing.T) {
 		t.Errorf("asked %s, want %s", got.Asked[1], want)
 	}
 	got = s.Hoy(t, build, "", "logs", "web", "nope")
-	if got.Out != "web  | out\n" || got.Code != 1 || !strings.Contains(got.Err, "web  | err\n") || !strings.Contains(got.Err, "No such container: nope") {
+	if got.Out != "web   | out\n" || got.Code != 1 || !strings.Contains(got.Err, "web   | err\n") || !strings.Contains(got.Err, "No such container: nope") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -1,5 +1,5 @@
-// Package show has the verbs that tell about containers: inspect, logs, top,
-// port, diff and stats.
+// Package show has the verbs that tell about containers: inspect, top, port,
+// diff and stats.
 package show
 
 import (
