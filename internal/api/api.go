@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,11 +39,13 @@ type Options struct {
 	Networks   networks.Backend
 	System     system.Backend
 	Log        *slog.Logger
+	// Ease, where not nil, makes room on a full disk for a request that frees more.
+	Ease func() bool
 }
 
 // New makes the handler of the whole API.
 func New(opt Options) http.Handler {
-	h := &handler{mux: http.NewServeMux(), log: opt.Log, server: "hoy/" + version.Version + " (" + runtime.GOOS + ")"}
+	h := &handler{mux: http.NewServeMux(), log: opt.Log, ease: opt.Ease, server: "hoy/" + version.Version + " (" + runtime.GOOS + ")"}
 	containers.Register(h, opt.Containers)
 	execs.Register(h, opt.Execs)
 	images.Register(h, opt.Images)
@@ -59,6 +63,7 @@ func New(opt Options) http.Handler {
 type handler struct {
 	mux    *http.ServeMux
 	log    *slog.Logger
+	ease   func() bool
 	server string
 }
 
@@ -102,7 +107,7 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		edge.Fail(w, errdefs.ErrPermissionDenied.WithMessage("requests of web pages are not served without TLS"))
 		return
 	}
-	minor, path, err := split(r.URL.Path)
+	minor, rest, err := split(r.URL.Path)
 	if err == nil {
 		_, err = url.ParseQuery(r.URL.RawQuery)
 		if err != nil {
@@ -114,13 +119,25 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r = r.WithContext(edge.WithVersion(r.Context(), minor))
-	if path != r.URL.Path {
+	if rest != r.URL.Path {
 		u := *r.URL
-		u.RawPath = strings.TrimPrefix(u.RawPath, strings.TrimSuffix(u.Path, path))
-		u.Path = path
+		u.RawPath = strings.TrimPrefix(u.RawPath, strings.TrimSuffix(u.Path, rest))
+		u.Path = rest
 		r.URL = &u
 	}
+	if h.ease != nil && frees(r) {
+		h.ease()
+	}
 	h.mux.ServeHTTP(w, r)
+}
+
+// frees says whether a request only makes things fewer, which must be possible
+// on a full disk.
+func frees(r *http.Request) bool {
+	if r.Method == http.MethodDelete {
+		return true
+	}
+	return r.Method == http.MethodPost && slices.Contains([]string{"stop", "kill", "prune", "gc"}, path.Base(r.URL.Path))
 }
 
 // fromPage says whether a browser sends this for a web page over plain TCP:

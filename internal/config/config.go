@@ -68,6 +68,9 @@ type Config struct {
 	Experimental             bool
 	// RuntimeBinary is the path of hoy-run; empty is beside the daemon's own binary, then in the path.
 	RuntimeBinary string
+	// Reserve is what is set aside for the work that frees space on a full disk;
+	// negative is by the size of the disk.
+	Reserve Bytes
 }
 
 // Runtime is an OCI runtime beside the built-in one.
@@ -84,7 +87,7 @@ func Default() *Config {
 	return &Config{
 		File: File, DataRoot: "/var/lib/hoy", ExecRoot: "/run/hoy", LogLevel: "info", LogFormat: "text",
 		Bridge: "hoy0", FirewallTable: "hoy", IPTables: true, IPForward: true, IPMasq: true,
-		LogDriver: "json-file", DefaultShmSize: 64 << 20, CgroupParent: "/hoy", ShutdownTimeout: 15,
+		LogDriver: "json-file", DefaultShmSize: 64 << 20, CgroupParent: "/hoy", ShutdownTimeout: 15, Reserve: -1,
 		LiveRestore: true, DefaultRuntime: "hoy",
 		TLSCACert: "/etc/hoy/ca.pem", TLSCert: "/etc/hoy/cert.pem", TLSKey: "/etc/hoy/key.pem",
 	}

@@ -75,5 +75,6 @@ var options = []option{
 	{key: "default-runtime", usage: "Default OCI runtime: hoy, the built-in one, or the name of another", at: func(c *Config) any { return &c.DefaultRuntime }, reload: true},
 	{key: "runtimes", flag: "add-runtime", usage: "OCI runtime beside the built-in one, NAME=PATH", at: func(c *Config) any { return &c.Runtimes }, reload: true},
 	{key: "experimental", usage: "Accepted; there are no experimental features", at: func(c *Config) any { return &c.Experimental }},
+	{key: "reserve", usage: "Space kept for removals on a full disk, 0 for none (default 16 to 64 MiB, by the size of the disk)", at: func(c *Config) any { return &c.Reserve }},
 	{key: "runtime-binary", usage: "Path of hoy-run (default beside hoyd, then in PATH)", at: func(c *Config) any { return &c.RuntimeBinary }},
 }

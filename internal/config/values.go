@@ -36,8 +36,13 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// MarshalText writes the number.
-func (b Bytes) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(b), 10), nil }
+// MarshalText writes the number; what is left open is nothing.
+func (b Bytes) MarshalText() ([]byte, error) {
+	if b < 0 {
+		return nil, nil
+	}
+	return strconv.AppendInt(nil, int64(b), 10), nil
+}
 
 // value makes a flag of a place in the configuration.
 type value struct {

@@ -31,6 +31,7 @@ import (
 	"hoy/internal/network"
 	"hoy/internal/runtime/cgroup"
 	"hoy/internal/runtime/cgroup/tidy"
+	"hoy/internal/space"
 	"hoy/internal/store"
 	"hoy/internal/system"
 	"hoy/internal/undo"
@@ -54,6 +55,7 @@ type Daemon struct {
 	insecure   []string
 	events     *event.Bus
 	db         *store.DB
+	disk       *space.Disk
 	images     *image.Service
 	volumes    *volume.Service
 	networks   *network.Service
@@ -106,9 +108,10 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 		Containers: d.containers, Images: d.images, Volumes: d.volumes, Cgroups: d.cgroups, Events: d.events, Settings: d.settings,
 		Runtimes: d.runtimes,
 	})
+	d.disk.SetHint(sys.Prunable)
 	handler := api.New(api.Options{
 		Containers: d.containers, Execs: d.containers, Images: d.images, Volumes: d.volumes, Networks: networkBackend{d.networks, d.containers.Plugs},
-		System: sys, Log: d.log,
+		System: sys, Log: d.log, Ease: d.disk.Ease,
 	})
 	trimMemory()
 	defer d.watchSignals()()
@@ -139,12 +142,19 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	}
 	d.runtimes = runtimes.New(d.runtime)
 	d.setRuntimes()
+	d.disk, err = space.Open(space.Options{Root: cfg.DataRoot, Reserve: int64(cfg.Reserve), Log: d.log})
+	if err != nil {
+		return err
+	}
+	back.Push("close the reserve", func(context.Context) error { return d.disk.Close() })
+	d.disk.Ease() // what follows finishes removals, and writes
 	d.events = event.Open(event.Options{Path: filepath.Join(cfg.DataRoot, "events"), ID: d.id, Name: hostname(), Log: d.log})
 	back.Push("close events", func(context.Context) error { return d.events.Close() })
 	if d.db, err = store.Open(filepath.Join(cfg.DataRoot, "hoy.db")); err != nil {
 		return err
 	}
 	back.Push("close store", func(context.Context) error { return d.db.Close() })
+	d.db.SetFull(d.disk.GiveWay)
 	if d.cgroups, err = cgroup.New(cfg.CgroupDriver(), cfg.CgroupParent); err != nil {
 		return err
 	}
@@ -159,6 +169,7 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	d.images, err = image.Open(ctx, image.Options{
 		Root: filepath.Join(cfg.DataRoot, "image"), Snapshotter: cfg.StorageDriver,
 		InsecureRegistries: cfg.InsecureRegistries, RegistryMirrors: cfg.Mirrors, Events: d.events.Publish, Log: d.log,
+		Disk: d.disk,
 	})
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ type archives struct {
 	store *store.Store
 	find  *finder
 	tell  *announcer
+	room  *room
 }
 
 // Import makes an image of one root file system tar, compressed or not, and
@@ -40,9 +41,7 @@ func (a *archives) Import(ctx context.Context, content io.Reader, opt request.Im
 		Message: opt.Message, Changes: opt.Changes, Platform: opt.Platform,
 	})
 	if err != nil {
-		done()
-		a.store.Discard(ctx)
-		return "", err
+		return "", a.room.failed(ctx, "import", done, err)
 	}
 	if name == "" {
 		name = catalog.DanglingName(target.Digest)
@@ -65,11 +64,12 @@ func (a *archives) Load(ctx context.Context, content io.Reader, want []ocispec.P
 		return err
 	}
 	defer done()
-	loaded, err := archive.Load(lctx, a.store, content, archive.LoadOptions{Platforms: want, Progress: progress})
+	loaded, err := archive.Load(lctx, a.store, content, archive.LoadOptions{
+		Platforms: want, Progress: progress,
+		Need: func(bytes int64) error { return a.room.disk.Need("load", bytes) },
+	})
 	if err != nil {
-		done()
-		a.store.Discard(ctx)
-		return err
+		return a.room.failed(ctx, "load", done, err)
 	}
 	for _, img := range loaded {
 		if len(img.Names) == 0 {

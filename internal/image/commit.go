@@ -76,6 +76,13 @@ func (r *roots) Commit(ctx context.Context, key string, parent *Image, opt Commi
 	if err != nil {
 		return "", err
 	}
+	layer, err := r.store.Usage(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	if err := r.room.forCommit("commit", layer); err != nil {
+		return "", err
+	}
 	lctx, done, err := r.store.Lease(ctx)
 	if err != nil {
 		return "", err
@@ -83,9 +90,7 @@ func (r *roots) Commit(ctx context.Context, key string, parent *Image, opt Commi
 	defer done()
 	target, err := r.commit(lctx, key, parent, opt)
 	if err != nil {
-		done()
-		r.store.Discard(ctx)
-		return "", err
+		return "", r.room.failed(ctx, "commit", done, err)
 	}
 	record := name
 	if name == "" {

@@ -17,6 +17,7 @@ import (
 	"hoy/internal/image/catalog"
 	"hoy/internal/image/store"
 	"hoy/internal/image/view"
+	"hoy/internal/space"
 )
 
 // Image is one platform of an image, resolved.
@@ -57,6 +58,8 @@ type Options struct {
 	Events          func(events.Message)
 	Users           func() []Use
 	Log             *slog.Logger
+	// Disk knows how much room there is; nil knows of no bound.
+	Disk *space.Disk
 }
 
 // Service is safe for concurrent use. Its parts are the images that are here,
@@ -91,13 +94,14 @@ func Open(ctx context.Context, opt Options) (*Service, error) {
 	shown := &view.Images{Store: st, Names: names, Log: log, Users: who.containers}
 	find := &finder{store: st, names: names, view: shown}
 	tell := &announcer{store: st, events: opt.Events}
-	way.store, way.find, way.tell = st, find, tell
+	room := &room{disk: opt.Disk, store: st}
+	way.store, way.find, way.tell, way.room = st, find, tell, room
 	return &Service{
 		finder:     find,
 		library:    &library{store: st, names: names, view: shown, find: find, tell: tell, users: who, log: log},
 		registries: way,
-		archives:   &archives{store: st, find: find, tell: tell},
-		roots:      &roots{store: st, names: names, view: shown, tell: tell},
+		archives:   &archives{store: st, find: find, tell: tell, room: room},
+		roots:      &roots{store: st, names: names, view: shown, tell: tell, room: room},
 		store:      st, users: who,
 	}, nil
 }

@@ -24,6 +24,7 @@ type registries struct {
 	store  *store.Store
 	find   *finder
 	tell   *announcer
+	room   *room
 }
 
 // SetRegistries replaces how registries are spoken to, see Options; transfers
@@ -86,13 +87,14 @@ func (r *registries) pullOne(ctx context.Context, ref reference.Named, opt reque
 		return err
 	}
 	defer done()
-	name := ref.String()
+	name, what := ref.String(), reference.FamiliarString(ref)
 	old, oldErr := r.store.Images().Get(lctx, name)
-	target, err := r.client.Load().Pull(lctx, r.store, ref, transfer.Pull{Platform: opt.Platform, Auth: opt.Auth, Progress: progress})
+	target, err := r.client.Load().Pull(lctx, r.store, ref, transfer.Pull{
+		Platform: opt.Platform, Auth: opt.Auth, Progress: progress,
+		Need: func(bytes int64) error { return r.room.disk.Need(what, bytes) },
+	})
 	if err != nil {
-		done()
-		r.store.Discard(ctx)
-		return err
+		return r.room.failed(ctx, what, done, err)
 	}
 	status := "Downloaded newer image for "
 	if oldErr == nil && old.Target.Digest == target.Digest {

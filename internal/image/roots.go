@@ -21,6 +21,7 @@ type roots struct {
 	names *catalog.Catalog
 	view  *view.Images
 	tell  *announcer
+	room  *room
 }
 
 // Prepare makes the writable layer key for a container of img, unpacking the

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -18,7 +19,11 @@ import (
 )
 
 // DB is the open file of records.
-type DB struct{ bolt *bolt.DB }
+type DB struct {
+	bolt *bolt.DB
+	// full is told that the disk is full, and says whether it may be tried again.
+	full func() bool
+}
 
 // Open opens or creates the store at path. A store that another process holds
 // is errdefs.ErrUnavailable.
@@ -41,6 +46,25 @@ func Open(path string) (*DB, error) {
 	return &DB{bolt: db}, nil
 }
 
+// SetFull sets what makes room for records on a full disk; call it before
+// anything else uses the store.
+func (d *DB) SetFull(makeRoom func() bool) { d.full = makeRoom }
+
+// Relieve says whether what failed with err is worth another try: the disk was
+// full, and there is room for a record now.
+func (d *DB) Relieve(err error) bool {
+	return d.full != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) && d.full()
+}
+
+// update runs f in a transaction that callers of the same moment share.
+func (d *DB) update(f func(*bolt.Tx) error) error {
+	err := d.bolt.Batch(f)
+	if d.Relieve(err) {
+		err = d.bolt.Batch(f)
+	}
+	return err
+}
+
 // Close ends all transactions and closes the file.
 func (d *DB) Close() error { return d.bolt.Close() }
 
@@ -53,15 +77,25 @@ type Bucket[T any] struct {
 // NewBucket makes sure the bucket exists and returns it.
 func NewBucket[T any](db *DB, name string) (*Bucket[T], error) {
 	b := &Bucket[T]{db: db, name: []byte(name)}
-	err := db.bolt.Update(func(tx *bolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(b.name)
-		return err
+	there := false
+	err := db.bolt.View(func(tx *bolt.Tx) error {
+		there = tx.Bucket(b.name) != nil
+		return nil
 	})
+	if err == nil && !there { // else a start would write, which a full disk has no room for
+		err = db.update(func(tx *bolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(b.name)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store: bucket %s: %w", name, err)
 	}
 	return b, nil
 }
+
+// Relieve is that of the store.
+func (b *Bucket[T]) Relieve(err error) bool { return b.db.Relieve(err) }
 
 // Put writes the record under id, durably: it returns after the commit is on disk.
 func (b *Bucket[T]) Put(id string, v T) error {
@@ -69,7 +103,7 @@ func (b *Bucket[T]) Put(id string, v T) error {
 	if err != nil {
 		return fmt.Errorf("store: encode %s %s: %w", b.name, id, err)
 	}
-	err = b.db.bolt.Batch(func(tx *bolt.Tx) error { return tx.Bucket(b.name).Put([]byte(id), data) })
+	err = b.db.update(func(tx *bolt.Tx) error { return tx.Bucket(b.name).Put([]byte(id), data) })
 	if err != nil {
 		return fmt.Errorf("store: put %s %s: %w", b.name, id, err)
 	}
@@ -78,7 +112,7 @@ func (b *Bucket[T]) Put(id string, v T) error {
 
 // Delete removes the record. That it is absent is no error.
 func (b *Bucket[T]) Delete(id string) error {
-	err := b.db.bolt.Batch(func(tx *bolt.Tx) error { return tx.Bucket(b.name).Delete([]byte(id)) })
+	err := b.db.update(func(tx *bolt.Tx) error { return tx.Bucket(b.name).Delete([]byte(id)) })
 	if err != nil {
 		return fmt.Errorf("store: delete %s %s: %w", b.name, id, err)
 	}

@@ -20,6 +20,7 @@ var layers = [][]string{
 	{"internal/log", "internal/event"},
 	{"internal/runtime"},
 	{"internal/store"},
+	{"internal/space"},
 	{"internal/request"},
 	{"internal/filter", "internal/undo", "internal/durable", "internal/version"},
 }

@@ -65,19 +65,31 @@ func (l *Ledger) Save(r *record.Record) error {
 		return fmt.Errorf("record of %s: %w", r.ID, err)
 	}
 	path := filepath.Join(l.Dir(r.ID), fileName)
-	// No sync and no rename in the way of a start: what a power cut tears does
-	// not decode, and the store's copy is taken.
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil { //nolint:forbidigo // a torn one is found and the store's copy taken
-		return fmt.Errorf("record of %s: %w", r.ID, err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("record of %s: %w", r.ID, err)
+	err = writeRecord(path, data)
+	if l.bucket.Relieve(err) {
+		err = writeRecord(path, data)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err != nil && !l.stored[r.ID] {
+		return fmt.Errorf("record of %s: %w", r.ID, err)
+	}
+	// Where the disk is full, the store has it as soon as there is room.
 	l.pending[r.ID] = r
 	l.schedule()
+	if err != nil {
+		return fmt.Errorf("record of %s: %w", r.ID, err)
+	}
 	return nil
+}
+
+func writeRecord(path string, data []byte) error {
+	// No sync and no rename in the way of a start: what a power cut tears does
+	// not decode, and the store's copy is taken.
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil { //nolint:forbidigo // a torn one is found and the store's copy taken
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // schedule is called with mu held.
@@ -151,18 +163,37 @@ func (l *Ledger) flush() {
 		// Side by side, so that they share one commit.
 		wg.Go(func() {
 			if err := l.put(r); err != nil {
-				l.log.Error("container record not stored", "container", r.ID, "error", err)
+				l.log.Error("container record not stored; it is tried again", "container", r.ID, "error", err)
+				l.again(func() {
+					if p := l.pending[r.ID]; !l.gone[r.ID] && l.stored[r.ID] && (p == nil || p.Seq < r.Seq) {
+						l.pending[r.ID] = r
+					}
+				})
 			}
 		})
 	}
 	for id := range gone {
 		wg.Go(func() {
 			if err := l.bucket.Delete(id); err != nil {
-				l.log.Error("container record not deleted", "container", id, "error", err)
+				l.log.Error("container record not deleted; it is tried again", "container", id, "error", err)
+				l.again(func() { l.gone[id] = true })
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// retry is how long after a write that failed the next comes.
+const retry = 2 * time.Second
+
+// again lets put write down what is to be tried later.
+func (l *Ledger) again(put func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	put()
+	if l.timer == nil {
+		l.timer = time.AfterFunc(retry, l.flush)
+	}
 }
 
 func (l *Ledger) put(r *record.Record) error {

@@ -30,6 +30,8 @@ const (
 type LoadOptions struct {
 	Platforms []ocispec.Platform
 	Progress  request.Progress
+	// Need, where not nil, refuses what needs more bytes than there are.
+	Need func(bytes int64) error
 }
 
 // Load reads a docker archive (manifest.json, or the older repositories) or an
@@ -148,6 +150,9 @@ func (l *loader) member(name string, size int64, r io.Reader) (file, error) {
 }
 
 func (l *loader) blob(name string, size int64, r io.Reader) (file, error) {
+	if err := l.need(name, size); err != nil {
+		return file{}, err
+	}
 	ref := "load-" + digest.FromString(name).Encoded()
 	w, err := content.OpenWriter(l.ctx, l.s.Content(), content.WithRef(ref))
 	if err != nil {
@@ -175,6 +180,16 @@ func (l *loader) blob(name string, size int64, r io.Reader) (file, error) {
 		return file{}, err
 	}
 	return file{blob: d, size: size}, nil
+}
+
+// need asks for the space of a blob that is not here: as it is and, for it is a
+// layer, once more unpacked.
+func (l *loader) need(name string, size int64) error {
+	d := digest.NewDigestFromEncoded(digest.Canonical, path.Base(name))
+	if l.opt.Need == nil || size < minReported || d.Validate() == nil && l.s.Has(l.ctx, d) {
+		return nil
+	}
+	return l.opt.Need(2 * size)
 }
 
 func shortName(name string) string {

@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"hoy/internal/space"
 )
 
 // The snapshotters that a store can use.
@@ -36,6 +38,9 @@ func Open(root, want string, log *slog.Logger) (string, snapshots.Snapshotter, e
 			return "", nil, fmt.Errorf("image store: %w", err)
 		}
 		err = probeOverlay(path)
+		if _, used := os.Stat(filepath.Join(path, "metadata.db")); space.IsFull(err) && used == nil {
+			err = nil // there is no room to try it; it did work here
+		}
 		if err == nil {
 			sn, err := overlay.NewSnapshotter(path, overlay.WithMountOptions(OverlayOptions()))
 			if err != nil {

@@ -23,6 +23,7 @@ import (
 	"hoy/internal/image/driver"
 	"hoy/internal/image/untar"
 	"hoy/internal/runtime"
+	"hoy/internal/space"
 )
 
 // labelChain marks the lease that keeps a chain of layers for containers.
@@ -114,7 +115,7 @@ func (l *layers) loadHolds(ctx context.Context) error {
 			}
 		}
 		// Died between the lease and its snapshot, or a second one for the chain.
-		if err := l.leases.Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) {
+		if err := l.leases.Delete(ctx, lease); err != nil && !errdefs.IsNotFound(err) && !space.IsFull(err) {
 			return fmt.Errorf("image store: lease %s: %w", lease.ID, err)
 		}
 	}

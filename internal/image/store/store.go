@@ -26,6 +26,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"hoy/internal/image/driver"
+	"hoy/internal/space"
 )
 
 // Namespace is the one containerd namespace that everything lives in.
@@ -92,22 +93,29 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	}
 	s.assemble(opt.Root)
 	ctx = in(ctx)
-	if err := s.dropStaleLeases(ctx); err != nil {
-		return nil, err
+	return s, s.tidy(
+		func() error { return s.dropStaleLeases(ctx) },
+		func() error { return s.dropUnrecorded(ctx, contents) },
+		func() error { return s.dropUnfinished(ctx, opt.Root) },
+		func() error { return s.layers.open(ctx) },
+		func() error { return s.Sweep(ctx) },
+	)
+}
+
+// tidy takes the steps of clearing up after an earlier process. A full disk may
+// have no room for their records: what is there can be used, and removed, all the same.
+func (s *Store) tidy(steps ...func() error) error {
+	for _, step := range steps {
+		err := step()
+		if space.IsFull(err) {
+			s.log.Warn("the disk is full: what an earlier process left unfinished stays until the next start", "error", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err := s.dropUnrecorded(ctx, contents); err != nil {
-		return nil, err
-	}
-	if err := s.dropUnfinished(ctx, opt.Root); err != nil {
-		return nil, err
-	}
-	if err := s.layers.open(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.Sweep(ctx); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return nil
 }
 
 // assemble makes the parts over the open databases.

@@ -15,6 +15,7 @@ import (
 
 	"hoy/internal/image/remote"
 	"hoy/internal/image/store"
+	"hoy/internal/space"
 )
 
 // maxAttempts bounds how often one blob is asked for before the pull fails.
@@ -37,7 +38,7 @@ func (c *Client) fetch(ctx context.Context, s *store.Store, from remotes.Fetcher
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if errors.Is(err, remote.ErrWrongContent) || attempt == maxAttempts || !temporary(err) {
+		if errors.Is(err, remote.ErrWrongContent) || space.IsFull(err) || attempt == maxAttempts || !temporary(err) {
 			return err
 		}
 		if retry != nil {
@@ -62,8 +63,11 @@ func temporary(err error) bool {
 	return !answered && !errdefs.IsNotFound(err) && !errdefs.IsInvalidArgument(err)
 }
 
+// ingest is the name of a blob that is still coming in.
+func ingest(desc ocispec.Descriptor) string { return "blob-" + desc.Digest.String() }
+
 func fetchOnce(ctx context.Context, s *store.Store, from remotes.Fetcher, desc ocispec.Descriptor, labels map[string]string, report func(int64)) (err error) {
-	ref := "blob-" + desc.Digest.String()
+	ref := ingest(desc)
 	w, err := content.OpenWriter(ctx, s.Content(), content.WithRef(ref), content.WithDescriptor(desc))
 	if errdefs.IsAlreadyExists(err) {
 		return nil
@@ -71,7 +75,13 @@ func fetchOnce(ctx context.Context, s *store.Store, from remotes.Fetcher, desc o
 	if err != nil {
 		return fmt.Errorf("image store: %w", err)
 	}
-	defer w.Close()
+	defer func() {
+		_ = w.Close()
+		if space.IsFull(err) {
+			// What was broken off by the network is continued; this would fill the disk for nothing.
+			_ = s.Content().Abort(context.WithoutCancel(ctx), ref)
+		}
+	}()
 	st, err := w.Status()
 	if err != nil {
 		return fmt.Errorf("image store: %w", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -34,6 +35,8 @@ type Pull struct {
 	Platform *ocispec.Platform
 	Auth     *registry.AuthConfig
 	Progress request.Progress
+	// Need, where not nil, refuses what needs more bytes than there are.
+	Need func(bytes int64) error
 }
 
 // Pull fetches and unpacks the image that ref, with tag or digest, names at its
@@ -66,6 +69,7 @@ type puller struct {
 	session  *remote.Session
 	report   *reporter
 	from     remotes.Fetcher
+	need     func(bytes int64) error
 }
 
 func (c *Client) newPuller(s *store.Store, ref reference.Named, opt Pull) (*puller, error) {
@@ -74,7 +78,7 @@ func (c *Client) newPuller(s *store.Store, ref reference.Named, opt Pull) (*pull
 		return nil, err
 	}
 	return &puller{
-		c: c, s: s, ref: ref, platform: opt.Platform, session: session, report: newReporter(opt.Progress),
+		c: c, s: s, ref: ref, platform: opt.Platform, session: session, report: newReporter(opt.Progress), need: opt.Need,
 	}, nil
 }
 
@@ -247,6 +251,9 @@ func checkManifest(desc ocispec.Descriptor, m ocispec.Manifest) error {
 
 // layers fetches in parallel; unpacking goes in order, beside the fetches.
 func (p *puller) layers(ctx context.Context, m *store.Manifest) error {
+	if err := p.fits(ctx, m); err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	arrived := map[digest.Digest]chan struct{}{}
 	slots := make(chan struct{}, parallel)
@@ -277,6 +284,33 @@ func (p *puller) layers(ctx context.Context, m *store.Manifest) error {
 	}
 	g.Go(func() error { return p.unpack(gctx, m, arrived) })
 	return g.Wait()
+}
+
+// fits asks for the space that the image needs at least: layers that are not
+// here, less what an earlier try left of them, and those that are to be
+// unpacked, which compressed content never makes smaller.
+func (p *puller) fits(ctx context.Context, m *store.Manifest) error {
+	if p.need == nil {
+		return nil
+	}
+	var bytes int64
+	seen := map[digest.Digest]bool{}
+	for i, l := range m.Layers {
+		if !seen[l.Digest] && !p.s.Has(ctx, l.Digest) {
+			bytes += l.Size
+			if st, err := p.s.Content().Status(ctx, ingest(l)); err == nil {
+				bytes -= min(st.Offset, l.Size)
+			}
+		}
+		seen[l.Digest] = true
+		if i >= len(m.Config.RootFS.DiffIDs) {
+			continue
+		}
+		if _, err := p.s.ChainSize(ctx, identity.ChainID(m.Config.RootFS.DiffIDs[:i+1])); errdefs.IsNotFound(err) {
+			bytes += l.Size
+		}
+	}
+	return p.need(bytes)
 }
 
 func (p *puller) layer(ctx context.Context, l ocispec.Descriptor) error {
