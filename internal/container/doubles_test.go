@@ -437,6 +437,11 @@ func (g *group) set(frozen bool) error {
 func (g *group) Freeze() error        { return g.set(true) }
 func (g *group) Thaw() error          { return g.set(false) }
 func (g *group) Pids() ([]int, error) { return nil, nil }
+func (g *group) Frozen() (bool, error) {
+	g.w.mu.Lock()
+	defer g.w.mu.Unlock()
+	return g.frozen, nil
+}
 func (g *group) OOMKills() (uint64, error) {
 	g.w.mu.Lock()
 	defer g.w.mu.Unlock()

@@ -124,6 +124,16 @@ func (s *Service) Uses() []Use {
 	return uses
 }
 
+// Lingers says whether a process of a container that was removed has not ended.
+func (s *Service) Lingers() bool {
+	for _, e := range s.core.Index.All() {
+		if e.Run() != nil && !e.Record().State.Phase.HasProcess() {
+			return true
+		}
+	}
+	return false
+}
+
 // Counts is how many containers there are, and how many of them run, are paused, or do neither.
 func (s *Service) Counts() (all, running, paused, stopped int) {
 	for _, e := range s.core.Index.All() {

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"hoy/internal/api"
 	"hoy/internal/config"
 	"hoy/internal/container"
@@ -230,6 +232,14 @@ func (d *Daemon) leaveMonitor(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, monitorGrace)
 	defer cancel()
 	err := d.monitor.Shutdown(ctx)
+	// A command that ran in a container may end a little later than that.
+	for errdefs.IsFailedPrecondition(err) && d.empty() && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+			err = d.monitor.Shutdown(ctx)
+		}
+	}
 	if err == nil {
 		d.idle = true
 		return nil // its end closed the connection
@@ -239,6 +249,12 @@ func (d *Daemon) leaveMonitor(ctx context.Context) error {
 		return err
 	}
 	return nil // it went by itself
+}
+
+// empty says whether nothing runs, nor is about to be gone.
+func (d *Daemon) empty() bool {
+	all, _, _, stopped := d.containers.Counts()
+	return all == stopped && !d.containers.Lingers()
 }
 
 // leaveNetworks takes bridge and rules away where nothing runs, else leaves them to the containers.

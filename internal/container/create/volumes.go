@@ -18,6 +18,7 @@ import (
 	"hoy/internal/container/core"
 	"hoy/internal/container/mounts"
 	"hoy/internal/container/record"
+	"hoy/internal/runtime/source"
 	"hoy/internal/store"
 	"hoy/internal/undo"
 	volumes "hoy/internal/volume"
@@ -151,7 +152,7 @@ func (c *Creator) resolve(ctx context.Context, w mounts.Wish, id string, back *u
 }
 
 func bindSource(path string, make bool) error {
-	_, err := os.Stat(path)
+	_, err := source.IsDir(path)
 	switch {
 	case err == nil:
 		return nil

@@ -162,6 +162,8 @@ type Group interface {
 	Update(r *specs.LinuxResources) error
 	Freeze() error
 	Thaw() error
+	// Frozen says whether it is, by whoever.
+	Frozen() (bool, error)
 	Pids() ([]int, error)
 	OOMKills() (uint64, error)
 	Kill() error

@@ -21,6 +21,7 @@ import (
 	"hoy/internal/container/index"
 	"hoy/internal/container/record"
 	"hoy/internal/request"
+	"hoy/internal/runtime/source"
 	"hoy/internal/runtime/userns"
 )
 
@@ -194,7 +195,7 @@ func processRoot(pid int) (*os.File, error) {
 // is the root and its name the path.
 func mountSource(m *record.Mount, below string) (*os.File, string, error) {
 	dir, rest := m.Source, below
-	if st, err := os.Stat(m.Source); err == nil && !st.IsDir() {
+	if isDir, err := source.IsDir(m.Source); err == nil && !isDir {
 		dir, rest = path.Split(m.Source)
 		rest = "/" + rest
 	}

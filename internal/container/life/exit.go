@@ -78,6 +78,9 @@ func (l *Life) forget(ctx context.Context, id monitor.ProcessID) {
 // end is called with the turn. It says whether the restart policy wants the container again.
 func (l *Life) end(ctx context.Context, e *index.Entry, x monitor.Exit) (again bool) {
 	r := e.Record()
+	if r.State.Phase == record.Removing {
+		endRemoved(l, e, x)
+	}
 	if !r.State.Phase.HasProcess() {
 		return false
 	}
@@ -127,6 +130,24 @@ func (l *Life) end(ctx context.Context, e *index.Entry, x monitor.Exit) (again b
 		l.removeGroup(e.ID, run)
 	}
 	return again
+}
+
+// endRemoved is the late end of a process whose container was removed before;
+// the remover waits for it.
+func endRemoved(l *Life, e *index.Entry, x monitor.Exit) {
+	run := e.Run()
+	if run == nil {
+		return
+	}
+	start.ReleaseShm(l.Ledger.Dir(e.ID))
+	if l.ContainerEnded != nil {
+		l.ContainerEnded(e)
+	}
+	next := e.Record().With(func(n *record.Record) { n.State.ExitCode, n.State.FinishedAt = x.Code, x.At.UTC() })
+	l.Publish(e, next)
+	l.Died(next)
+	l.removeGroup(e.ID, run)
+	e.SetRun(nil)
 }
 
 // removeGroup ends what is left in the cgroup: processes that came from an

@@ -27,6 +27,9 @@ const (
 	// killTimeout is how long a killed process may take to be gone: only one
 	// that hangs in the kernel needs it.
 	killTimeout = 10 * time.Second
+	// removalTime is the same for one that is removed by force: what hangs longer
+	// is removed behind the caller's back.
+	removalTime = 5 * time.Second
 )
 
 // Life runs containers.
@@ -231,12 +234,27 @@ func (l *Life) signal(ctx context.Context, e *index.Entry, sig syscall.Signal) e
 		return err
 	}
 	l.EventAt(e.Record(), events.ActionKill, at, map[string]string{"signal": strconv.Itoa(int(sig))})
+	return letAct(ctx, l, e)
+}
+
+// letAct thaws what is to act on a signal: a paused container, and one that
+// someone else has frozen, of which no record tells.
+func letAct(ctx context.Context, l *Life, e *index.Entry) error {
 	if e.Record().State.Phase == record.Paused {
 		if err := l.thaw(ctx, e); err != nil && !errdefs.IsConflict(err) {
 			return err
 		}
+		return nil
 	}
-	return nil
+	run := e.Run()
+	if run == nil {
+		return nil
+	}
+	if frozen, err := run.Group.Frozen(); err != nil || !frozen {
+		return nil //nolint:nilerr // a group that is gone has nobody to thaw
+	}
+	l.Log.Warn("a container that was frozen by someone else is thawed, to act on a signal", "container", e.ID)
+	return run.Group.Thaw()
 }
 
 // killAndWait sends SIGKILL and waits for the end; what resists is killed
@@ -278,7 +296,7 @@ func (l *Life) Kill(ctx context.Context, ref, name string) error {
 	}
 	if sig != syscall.SIGKILL && sig != stop && r.State.Phase != record.Restarting {
 		if err := l.signal(ctx, e, sig); err != nil {
-			return l.gone(ref, r.ID, err)
+			return gone(ref, r.ID, err)
 		}
 		return nil
 	}
@@ -292,25 +310,38 @@ func (l *Life) Kill(ctx context.Context, ref, name string) error {
 		err = l.signal(ctx, e, sig)
 	}
 	if err != nil {
-		return l.gone(ref, r.ID, err)
+		return gone(ref, r.ID, err)
 	}
 	return nil
 }
 
-func (l *Life) gone(ref, id string, err error) error {
+func gone(ref, id string, err error) error {
 	if errdefs.IsNotFound(err) {
 		return core.Conflict("cannot kill container: %s: container %s is not running", ref, id)
 	}
 	return fmt.Errorf("cannot kill container: %s: %w", ref, err)
 }
 
-// KillForRemoval ends a container that is about to be removed by force.
-func (l *Life) KillForRemoval(ctx context.Context, e *index.Entry) error {
+// KillForRemoval ends a container that is about to be removed by force. Where
+// it does not end in time, for it hangs in the kernel, the run is returned.
+func (l *Life) KillForRemoval(ctx context.Context, e *index.Entry) (lingers *index.Run, err error) {
 	run, err := l.markStopped(ctx, e)
 	if err != nil || run == nil {
-		return err
+		return nil, err
 	}
-	return l.killAndWait(ctx, e, run)
+	if err := l.signal(ctx, e, syscall.SIGKILL); err != nil && !errdefs.IsNotFound(err) {
+		return nil, err
+	}
+	if ended(run, removalTime) {
+		return nil, nil
+	}
+	if err := run.Group.Kill(); err != nil {
+		l.Log.Warn("kill through the cgroup failed", "container", e.ID, "error", err)
+	}
+	if ended(run, time.Second) {
+		return nil, nil
+	}
+	return run, nil
 }
 
 func parseSignal(name string, def syscall.Signal) (syscall.Signal, error) {

@@ -27,10 +27,11 @@ const (
 var Phases = []Phase{Created, Starting, Running, Paused, Restarting, Exited, Removing, Dead}
 
 var transitions = map[Phase][]Phase{
-	Created:    {Starting, Removing},
-	Starting:   {Running, Created, Exited, Restarting},
-	Running:    {Paused, Exited, Restarting},
-	Paused:     {Running, Exited, Restarting},
+	Created:  {Starting, Removing},
+	Starting: {Running, Created, Exited, Restarting},
+	// Removing with its process still there: one that not even SIGKILL ends, yet.
+	Running:    {Paused, Exited, Restarting, Removing},
+	Paused:     {Running, Exited, Restarting, Removing},
 	Restarting: {Starting, Exited, Removing},
 	Exited:     {Starting, Restarting, Removing},
 	Removing:   {Dead},

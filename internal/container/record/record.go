@@ -8,7 +8,8 @@
 //	   │              ├──── restarting
 //	   │              │         │
 //	   │              └───── exited
-//	   └──> removing (from all that do not run) ──> dead ──> removing
+//	   └──> removing (from all that do not run, and from what runs
+//	        but cannot be killed) ──> dead ──> removing
 package record
 
 import (

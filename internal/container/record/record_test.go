@@ -12,8 +12,8 @@ import (
 var legal = map[[2]Phase]bool{
 	{Created, Starting}: true, {Created, Removing}: true,
 	{Starting, Running}: true, {Starting, Created}: true, {Starting, Exited}: true, {Starting, Restarting}: true,
-	{Running, Paused}: true, {Running, Exited}: true, {Running, Restarting}: true,
-	{Paused, Running}: true, {Paused, Exited}: true, {Paused, Restarting}: true,
+	{Running, Paused}: true, {Running, Exited}: true, {Running, Restarting}: true, {Running, Removing}: true,
+	{Paused, Running}: true, {Paused, Exited}: true, {Paused, Restarting}: true, {Paused, Removing}: true,
 	{Restarting, Starting}: true, {Restarting, Exited}: true, {Restarting, Removing}: true,
 	{Exited, Starting}: true, {Exited, Restarting}: true, {Exited, Removing}: true,
 	{Removing, Dead}: true, {Dead, Removing}: true,

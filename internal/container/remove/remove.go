@@ -34,22 +34,30 @@ const (
 // Remover removes containers. Make it with New.
 type Remover struct {
 	*core.Core
-	// kill ends a running container.
-	kill func(ctx context.Context, e *index.Entry) error
+	// kill ends a running container; one that does not end, for it hangs in the
+	// kernel, is returned.
+	kill func(ctx context.Context, e *index.Entry) (lingers *index.Run, err error)
 	// Ended drops what is known of the container's execs.
 	Ended func(e *index.Entry)
 
 	slots chan struct{}
 	work  sync.WaitGroup
+	// closed ends the wait for what lingers.
+	closed chan struct{}
+	once   sync.Once
 }
 
 // New returns a Remover.
-func New(c *core.Core, kill func(context.Context, *index.Entry) error) *Remover {
-	return &Remover{Core: c, kill: kill, slots: make(chan struct{}, workers)}
+func New(c *core.Core, kill func(context.Context, *index.Entry) (*index.Run, error)) *Remover {
+	return &Remover{Core: c, kill: kill, slots: make(chan struct{}, workers), closed: make(chan struct{})}
 }
 
-// Drain waits until the background work is done.
-func (x *Remover) Drain() { x.work.Wait() }
+// Drain waits until the background work is done, but not for what lingers: that
+// is found again at the next start.
+func (x *Remover) Drain() {
+	x.once.Do(func() { close(x.closed) })
+	x.work.Wait()
+}
 
 // Remove of api/containers.
 func (x *Remover) Remove(ctx context.Context, ref string, opt request.Remove) error {
@@ -73,8 +81,12 @@ func (x *Remover) Auto(e *index.Entry) {
 
 func (x *Remover) remove(ctx context.Context, e *index.Entry, opt request.Remove) error {
 	if opt.Force {
-		if err := x.kill(ctx, e); err != nil {
+		lingers, err := x.kill(ctx, e)
+		if err != nil {
 			return fmt.Errorf("cannot remove container %q: could not kill container: %w", e.Record().Ref(), err)
+		}
+		if lingers != nil {
+			return x.detach(ctx, e, lingers, opt)
 		}
 	}
 	done, err := e.Turn(ctx)
@@ -93,8 +105,13 @@ func (x *Remover) remove(ctx context.Context, e *index.Entry, opt request.Remove
 	}
 	e.EndBackoff()
 	x.Publish(e, next)
-	if err := x.release(ctx, next, volumes); err != nil {
-		if dead, moveErr := next.Move(record.Dead, func(n *record.Record) { n.State.Error = err.Error() }); moveErr == nil {
+	return x.complete(ctx, e, next)
+}
+
+// complete takes away what is being removed. The caller has the turn.
+func (x *Remover) complete(ctx context.Context, e *index.Entry, r *record.Record) error {
+	if err := x.release(ctx, r, r.RemoveVolumes); err != nil {
+		if dead, moveErr := r.Move(record.Dead, func(n *record.Record) { n.State.Error = err.Error() }); moveErr == nil {
 			x.Publish(e, dead)
 		}
 		return fmt.Errorf("cannot remove container %q: %w", r.Ref(), err)
@@ -103,9 +120,9 @@ func (x *Remover) remove(ctx context.Context, e *index.Entry, opt request.Remove
 	if x.Ended != nil {
 		x.Ended(e)
 	}
-	x.Event(next, events.ActionDestroy, nil)
-	x.work.Go(func() { x.sweep(next) })
-	e.Wake(index.Answer(next), false, true)
+	x.Event(r, events.ActionDestroy, nil)
+	x.work.Go(func() { x.sweep(r) })
+	e.Wake(index.Answer(r), false, true)
 	return nil
 }
 

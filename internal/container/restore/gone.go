@@ -17,6 +17,7 @@ func (goneGroup) Path() string                                 { return "" }
 func (goneGroup) Update(*specs.LinuxResources) error           { return errGone }
 func (goneGroup) Freeze() error                                { return errGone }
 func (goneGroup) Thaw() error                                  { return errGone }
+func (goneGroup) Frozen() (bool, error)                        { return false, nil }
 func (goneGroup) Pids() ([]int, error)                         { return nil, errGone }
 func (goneGroup) OOMKills() (uint64, error)                    { return 0, errGone }
 func (goneGroup) Kill() error                                  { return errGone }

@@ -74,11 +74,14 @@ func (x *Restorer) Restore(ctx context.Context) (Report, error) {
 				x.Log.Error("two containers have the same ids", "container", r.ID, "error", err)
 			}
 		}
-		if r.State.Phase == record.Removing {
+		switch p, known := procs[r.ID]; {
+		case r.State.Phase == record.Removing && known && p.Exit == nil:
+			x.linger(ctx, r, p)
+		case r.State.Phase == record.Removing:
 			removing = append(removing, r)
-			continue
+		default:
+			x.adopt(ctx, r, procs)
 		}
-		x.adopt(ctx, r, procs)
 	}
 	for _, r := range removing {
 		if err := x.Remover.Finish(ctx, r); err != nil {
@@ -175,6 +178,23 @@ func (x *Restorer) freezeAsTold(r *record.Record, g deps.Group) {
 	if err := do(); err != nil {
 		x.Log.Error("cgroup not as its container's state", "container", r.ID, "phase", r.State.Phase, "error", err)
 	}
+}
+
+// linger goes on waiting for the process of a container that was removed while
+// it hung in the kernel. Its name is free.
+func (x *Restorer) linger(ctx context.Context, r *record.Record, p monitor.ProcessState) {
+	g, err := x.Cgroups.Open(r.HostConfig.CgroupParent, r.ID)
+	if err != nil {
+		x.Log.Error("cgroup of a container that lingers not found", "container", r.ID, "error", err)
+		g = goneGroup{}
+	}
+	if err := x.Monitor.Signal(ctx, p.ID, syscall.SIGKILL); err != nil && !errdefs.IsNotFound(err) {
+		x.Log.Warn("a container that lingers is not killed", "container", r.ID, "error", err)
+	}
+	e := x.Index.Add(r)
+	run := &index.Run{Group: g, Ended: make(chan struct{})}
+	e.SetRun(run)
+	x.Remover.Await(e, run)
 }
 
 // place is what the starter of a process told the monitor of its networks.

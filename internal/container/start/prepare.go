@@ -19,6 +19,7 @@ import (
 	"hoy/internal/container/spec"
 	"hoy/internal/monitor"
 	"hoy/internal/runtime"
+	"hoy/internal/runtime/source"
 	"hoy/internal/runtime/userns"
 )
 
@@ -169,7 +170,7 @@ func (a *attempt) sources() (*record.Record, error) {
 }
 
 func checkSource(m *record.Mount) error {
-	_, err := os.Stat(m.Source)
+	_, err := source.IsDir(m.Source)
 	if err == nil {
 		return nil
 	}

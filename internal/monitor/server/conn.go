@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/containerd/errdefs"
@@ -23,6 +24,8 @@ type conn struct {
 	done   chan struct{}
 	// answers are requests under way.
 	answers sync.WaitGroup
+	// given: another daemon was told what runs without what is under way here.
+	given atomic.Bool
 
 	mu    sync.Mutex
 	exits []monitor.Exit // to be pushed
@@ -131,7 +134,11 @@ func (c *conn) handle(m *wire.Message) (any, error) {
 			req.Launch.NetNS = m.Files[0]
 		}
 		defer c.server.trim.Reset(quiet)
-		return t.start(&req)
+		started, err := t.start(&req)
+		if err == nil && c.given.Load() {
+			_ = t.signal(req.ID, syscall.SIGKILL) // it has ended where this fails
+		}
+		return started, err
 	case wire.OpSignal:
 		var req monitor.SignalBody
 		if err := m.Decode(&req); err != nil {

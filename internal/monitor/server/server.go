@@ -4,6 +4,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -254,8 +255,13 @@ func (s *Server) serve(w *wire.Conn) {
 	}()
 }
 
+// settleTime bounds the wait for what dead daemons had asked for: a command that
+// was to run in a frozen container takes for ever.
+const settleTime = 2 * time.Second
+
 // settle waits until what dead daemons had asked for is done: a start must not
-// come to pass behind the back of the daemon that asks what runs.
+// come to pass behind the back of the daemon that asks what runs. One that takes
+// too long is undone when it comes to pass.
 func (s *Server) settle(except *conn) {
 	s.mu.Lock()
 	var dead []*conn
@@ -265,9 +271,20 @@ func (s *Server) settle(except *conn) {
 		}
 	}
 	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
 	for _, c := range dead {
-		<-c.done
-		c.answers.Wait()
+		done := make(chan struct{})
+		go func() {
+			<-c.done
+			c.answers.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			c.given.Store(true)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package compile
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"hoy/internal/runtime/mountop"
 	"hoy/internal/runtime/program"
+	"hoy/internal/runtime/source"
 	"hoy/internal/runtime/userns"
 )
 
@@ -35,8 +35,8 @@ func MountPoint(m specs.Mount) (file bool) {
 	if o := mountop.Parse(m.Type, m.Options); !o.Bind {
 		return false
 	}
-	st, err := os.Stat(m.Source)
-	return err == nil && !st.IsDir()
+	dir, err := source.IsDir(m.Source)
+	return err == nil && !dir
 }
 
 // ReaperPath is where the init binary appears in the container.
