@@ -55,6 +55,7 @@ func New(db *store.DB, d deps.Deps, set deps.Settings) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	led.Damages = d.Damages
 	c := &core.Core{Deps: d, Settings: set, Index: index.New(), Ledger: led, BootID: restore.BootID()}
 	armor := armor.InKernel()
 	st := &start.Starter{Core: c, AppArmor: armor}

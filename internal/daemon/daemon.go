@@ -31,6 +31,7 @@ import (
 	"hoy/internal/image"
 	"hoy/internal/monitor"
 	"hoy/internal/network"
+	"hoy/internal/reconcile"
 	"hoy/internal/runtime/cgroup"
 	"hoy/internal/runtime/cgroup/tidy"
 	"hoy/internal/space"
@@ -55,6 +56,7 @@ type Daemon struct {
 	runtime    string
 	runtimes   *runtimes.Table
 	insecure   []string
+	damages    *reconcile.Damages
 	events     *event.Bus
 	db         *store.DB
 	disk       *space.Disk
@@ -108,7 +110,7 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 	}
 	sys := system.New(system.Deps{
 		Containers: d.containers, Images: d.images, Volumes: d.volumes, Cgroups: d.cgroups, Events: d.events, Settings: d.settings,
-		Runtimes: d.runtimes,
+		Runtimes: d.runtimes, Loop: d.newLoop(ctx, &back),
 	})
 	d.disk.SetHint(sys.Prunable)
 	handler := api.New(api.Options{
@@ -136,9 +138,7 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	if err := os.MkdirAll(cfg.ExecRoot, 0o711); err != nil {
 		return fmt.Errorf("exec root: %w", err)
 	}
-	if d.id, err = engineID(cfg.DataRoot); err != nil {
-		return err
-	}
+	d.damages = reconcile.NewDamages(d.log)
 	if d.runtime, err = findRuntime(cfg.RuntimeBinary); err != nil {
 		return err
 	}
@@ -150,13 +150,16 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	}
 	back.Push("close the reserve", func(context.Context) error { return d.disk.Close() })
 	d.disk.Ease() // what follows finishes removals, and writes
-	d.events = event.Open(event.Options{Path: filepath.Join(cfg.DataRoot, "events"), ID: d.id, Name: hostname(), Log: d.log})
-	back.Push("close events", func(context.Context) error { return d.events.Close() })
-	if d.db, err = store.Open(filepath.Join(cfg.DataRoot, "hoy.db")); err != nil {
+	if d.db, err = store.OpenReporting(filepath.Join(cfg.DataRoot, "hoy.db"), d.damages); err != nil {
 		return err
 	}
 	back.Push("close store", func(context.Context) error { return d.db.Close() })
 	d.db.SetFull(d.disk.GiveWay)
+	if d.id, err = engineID(cfg.DataRoot, d.db, d.damages); err != nil {
+		return err
+	}
+	d.events = event.Open(event.Options{Path: filepath.Join(cfg.DataRoot, "events"), ID: d.id, Name: hostname(), Log: d.log})
+	back.Push("close events", func(context.Context) error { return d.events.Close() })
 	if d.cgroups, err = cgroup.New(cfg.CgroupDriver(), cfg.CgroupParent); err != nil {
 		return err
 	}
@@ -171,7 +174,7 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	d.images, err = image.Open(ctx, image.Options{
 		Root: filepath.Join(cfg.DataRoot, "image"), Snapshotter: cfg.StorageDriver,
 		InsecureRegistries: cfg.InsecureRegistries, RegistryMirrors: cfg.Mirrors, Events: d.events.Publish, Log: d.log,
-		Disk: d.disk,
+		Disk: d.disk, Damages: d.damages,
 	})
 	if err != nil {
 		return err
@@ -204,7 +207,7 @@ func (d *Daemon) openContainers(ctx context.Context, back *undo.Stack) error {
 	d.containers, err = container.New(d.db, deps.Deps{
 		Images: wire.Images(d.images), Networks: wire.Networks(d.networks), Volumes: d.volumes, Monitor: d.monitor,
 		Cgroups: cgroups{d.cgroups}, Seccomp: filters{}, Archive: wire.Archive(), Logs: wire.Logs, Top: stats.Top,
-		Events: d.events.Publish, Told: d.events.Told, Log: d.log, Now: time.Now,
+		Events: d.events.Publish, Told: d.events.Told, Log: d.log, Now: time.Now, Damages: d.damages,
 	}, set)
 	if err != nil {
 		return err

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"hoy/internal/config"
+	"hoy/internal/reconcile"
+	"hoy/internal/store"
 )
 
 func TestOneDaemonPerRoot(t *testing.T) {
@@ -109,12 +111,26 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 
 func TestEngineIDStays(t *testing.T) {
 	root := t.TempDir()
-	first, err := engineID(root)
+	db, err := store.Open(filepath.Join(root, "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	damages := reconcile.NewDamages(slog.New(slog.DiscardHandler))
+	first, err := engineID(root, db, damages)
 	if err != nil || len(first) != 36 {
 		t.Fatalf("%q, %v", first, err)
 	}
-	if again, err := engineID(root); err != nil || again != first {
-		t.Errorf("%q then %q, %v", first, again, err)
+	for i, bad := range []string{first + "\n", "", strings.Repeat("\x00", 37), "0" + first[1:35] + "0\n"} {
+		if err := os.WriteFile(filepath.Join(root, "engine-id"), []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := engineID(root, db, damages); err != nil || again != first {
+			t.Errorf("%q then %q, %v", first, again, err)
+		}
+		if named := len(damages.Check(t.Context())); named != i {
+			t.Errorf("after %q %d files are named, want %d", bad, named, i)
+		}
 	}
 }
 

@@ -7,12 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"hoy/internal/durable"
+	"hoy/internal/reconcile"
+	"hoy/internal/store"
 )
 
 // lockRoot makes this the only engine on the data root until the returned file
@@ -87,17 +90,49 @@ func removePidfile(path string) {
 }
 
 // engineID is this engine's name among all, kept with its data.
-func engineID(root string) (string, error) {
+// The store has a copy, for the day on which the file is damaged.
+func engineID(root string, db *store.DB, damages *reconcile.Damages) (string, error) {
 	path := filepath.Join(root, "engine-id")
-	if old, err := os.ReadFile(path); err == nil && len(strings.TrimSpace(string(old))) == 36 {
-		return strings.TrimSpace(string(old)), nil
+	copies, err := store.NewBucket[string](db, "engine")
+	if err != nil {
+		return "", err
+	}
+	id, err := readEngineID(path)
+	stored, copyErr := copies.Get("id")
+	switch {
+	case err == nil && copyErr == nil && stored == id:
+		return id, nil
+	case err == nil && copyErr != nil:
+		return id, copies.Put("id", id)
+	case copyErr == nil:
+		if err == nil {
+			err = errors.New("it has another name than the store")
+		}
+		damages.Add("name of the engine", path, err, "the store's copy was taken")
+		return stored, durable.WriteFile(path, []byte(stored+"\n"), 0o600)
+	case !errors.Is(err, fs.ErrNotExist):
+		damages.Add("name of the engine", path, err, "there is no other copy; the engine has a new name")
 	}
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	// RFC 9562, version 4.
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	id := fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-	return id, durable.WriteFile(path, []byte(id+"\n"), 0o600)
+	id = fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return id, errors.Join(durable.WriteFile(path, []byte(id+"\n"), 0o600), copies.Put("id", id))
+}
+
+var engineName = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+func readEngineID(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	id := strings.TrimSpace(string(text))
+	if !engineName.MatchString(id) {
+		return "", errors.New("it is not the name of an engine")
+	}
+	return id, nil
 }
 
 // descriptors is how many files the table has room for from the start.

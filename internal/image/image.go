@@ -17,6 +17,7 @@ import (
 	"hoy/internal/image/catalog"
 	"hoy/internal/image/store"
 	"hoy/internal/image/view"
+	"hoy/internal/reconcile"
 	"hoy/internal/space"
 )
 
@@ -60,6 +61,8 @@ type Options struct {
 	Log             *slog.Logger
 	// Disk knows how much room there is; nil knows of no bound.
 	Disk *space.Disk
+	// Damages is told of damaged files; nil forgets.
+	Damages *reconcile.Damages
 }
 
 // Service is safe for concurrent use. Its parts are the images that are here,
@@ -86,7 +89,7 @@ func Open(ctx context.Context, opt Options) (*Service, error) {
 	if err := way.SetRegistries(opt.InsecureRegistries, opt.RegistryMirrors); err != nil {
 		return nil, err
 	}
-	st, err := store.Open(ctx, store.Options{Root: opt.Root, Snapshotter: opt.Snapshotter, Log: log})
+	st, err := store.Open(ctx, store.Options{Root: opt.Root, Snapshotter: opt.Snapshotter, Log: log, Damages: opt.Damages})
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,9 @@ import (
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"hoy/internal/durable"
+	"hoy/internal/reconcile"
 )
 
 // DB is the open file of records.
@@ -23,13 +26,26 @@ type DB struct {
 	bolt *bolt.DB
 	// full is told that the disk is full, and says whether it may be tried again.
 	full func() bool
+	path string
+	copy copier
+	// Restored says that the file was lost and made again: records of what was
+	// removed a moment before may be back.
+	Restored bool
 }
 
 // Open opens or creates the store at path. A store that another process holds
 // is errdefs.ErrUnavailable.
-func Open(path string) (*DB, error) {
+func Open(path string) (*DB, error) { return OpenReporting(path, nil) }
+
+// OpenReporting is Open that tells of what is damaged. A file that is damaged is
+// put aside, and a new one made of what can be read of it and of its copy.
+func OpenReporting(path string, damages *reconcile.Damages) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
+	}
+	lost, err := mend(path)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	// FreelistMapType and NoFreelistSync keep commits short; the list is rebuilt at open.
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
@@ -43,7 +59,12 @@ func Open(path string) (*DB, error) {
 	}
 	// Callers that commit at the same moment share one fsync; a lone caller waits no longer than this.
 	db.MaxBatchDelay = 200 * time.Microsecond
-	return &DB{bolt: db}, nil
+	d := &DB{bolt: db, path: path, Restored: lost != nil}
+	if err := d.heal(lost, damages); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	return d, nil
 }
 
 // SetFull sets what makes room for records on a full disk; call it before
@@ -66,7 +87,9 @@ func (d *DB) update(f func(*bolt.Tx) error) error {
 }
 
 // Close ends all transactions and closes the file.
-func (d *DB) Close() error { return d.bolt.Close() }
+func (d *DB) Close() error {
+	return errors.Join(d.finishCopy(), d.bolt.Close())
+}
 
 // Bucket holds all records of one kind.
 type Bucket[T any] struct {
@@ -103,10 +126,12 @@ func (b *Bucket[T]) Put(id string, v T) error {
 	if err != nil {
 		return fmt.Errorf("store: encode %s %s: %w", b.name, id, err)
 	}
+	data = durable.Seal(sealOf(b.name, []byte(id)), data)
 	err = b.db.update(func(tx *bolt.Tx) error { return tx.Bucket(b.name).Put([]byte(id), data) })
 	if err != nil {
 		return fmt.Errorf("store: put %s %s: %w", b.name, id, err)
 	}
+	b.db.changed(b.name)
 	return nil
 }
 
@@ -116,6 +141,7 @@ func (b *Bucket[T]) Delete(id string) error {
 	if err != nil {
 		return fmt.Errorf("store: delete %s %s: %w", b.name, id, err)
 	}
+	b.db.changed(b.name)
 	return nil
 }
 
@@ -127,12 +153,23 @@ func (b *Bucket[T]) Get(id string) (T, error) {
 		if data == nil {
 			return errdefs.ErrNotFound
 		}
-		return json.Unmarshal(data, &v)
+		return decode(b.name, []byte(id), data, &v)
 	})
 	if err != nil {
 		return v, fmt.Errorf("store: get %s %s: %w", b.name, id, err)
 	}
 	return v, nil
+}
+
+// sealOf is what a record's seal covers besides the record.
+func sealOf(bucket, id []byte) string { return string(bucket) + "/" + string(id) }
+
+func decode(bucket, id, data []byte, v any) error {
+	text, err := durable.Unseal(sealOf(bucket, id), data)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, v)
 }
 
 // Damaged is a record that could not be decoded. It stays in the file for
@@ -149,7 +186,7 @@ func (b *Bucket[T]) All() (map[string]T, []Damaged, error) {
 	err := b.db.bolt.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(b.name).ForEach(func(k, data []byte) error {
 			var v T
-			if err := json.Unmarshal(data, &v); err != nil {
+			if err := decode(b.name, k, data, &v); err != nil {
 				bad = append(bad, Damaged{ID: string(k), Err: err})
 			} else {
 				all[string(k)] = v

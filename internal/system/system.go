@@ -17,6 +17,7 @@ import (
 
 	"hoy/internal/container/runtimes"
 	"hoy/internal/filter"
+	"hoy/internal/reconcile"
 	"hoy/internal/request"
 	"hoy/internal/runtime/cgroup/tree"
 )
@@ -93,6 +94,14 @@ type Deps struct {
 	Events     Events
 	Runtimes   Runtimes
 	Settings   func() Settings
+	// Loop compares store and machine.
+	Loop *reconcile.Loop
+}
+
+// Check lists the differences between what the store says and what the machine
+// has, and repairs them where that is asked for.
+func (s *Service) Check(ctx context.Context, opt reconcile.Options) []reconcile.Finding {
+	return s.d.Loop.Check(ctx, opt)
 }
 
 // Service answers. It keeps nothing but what it was given.

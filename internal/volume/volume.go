@@ -132,6 +132,13 @@ func (s *Service) recover() error {
 			s.opt.Log.Error("a volume's record has a name that no volume may have; it is left alone", "volume", name)
 			continue
 		}
+		if !present[name] && s.opt.Store.Restored {
+			// Removed in the moment before the store was lost.
+			if err := s.bucket.Delete(name); err != nil {
+				return err
+			}
+			continue
+		}
 		if !present[name] {
 			s.opt.Log.Warn("a volume's directory is gone; it is made anew and is empty", "volume", name)
 		}
@@ -165,7 +172,7 @@ func (s *Service) adopt(name string, records map[string]record) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if len(content) == 0 {
+	if len(content) == 0 && !s.opt.Store.Restored {
 		// Remove takes only empty directories: nothing of value can go.
 		_ = os.Remove(filepath.Join(dir, dataDir))
 		if os.Remove(dir) == nil {

@@ -22,7 +22,8 @@ var layers = [][]string{
 	{"internal/store"},
 	{"internal/space"},
 	{"internal/request"},
-	{"internal/filter", "internal/undo", "internal/durable", "internal/version"},
+	{"internal/filter", "internal/undo", "internal/version"},
+	{"internal/durable", "internal/reconcile"},
 }
 
 // sideways lists the imports that the order above forbids and that are right all the same.

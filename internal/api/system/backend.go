@@ -8,6 +8,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/system"
 
+	"hoy/internal/reconcile"
 	"hoy/internal/request"
 )
 
@@ -17,4 +18,5 @@ type Backend interface {
 	Version(ctx context.Context) (system.VersionResponse, error)
 	DiskUsage(ctx context.Context, opt request.Usage) (*system.DiskUsage, error)
 	Events(ctx context.Context, opt request.Events) iter.Seq[events.Message]
+	Check(ctx context.Context, opt reconcile.Options) []reconcile.Finding
 }

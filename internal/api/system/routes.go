@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/system"
 
 	"hoy/internal/api/edge"
+	"hoy/internal/reconcile"
 	"hoy/internal/request"
 )
 
@@ -30,6 +31,8 @@ func Register(on edge.Routes, b Backend) {
 	on.Handle("GET /version", rt.version)
 	on.Handle("GET /events", rt.events)
 	on.Handle("GET /system/df", rt.diskUsage)
+	on.Handle("GET /hoy/system/check", rt.check)
+	on.Handle("POST /hoy/system/check", rt.check)
 }
 
 func ping(w http.ResponseWriter, r *http.Request) error {
@@ -176,4 +179,10 @@ func (rt router) events(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return nil
+}
+
+// check lists the differences between store and machine; POST repairs them.
+func (rt router) check(w http.ResponseWriter, r *http.Request) error {
+	opt := reconcile.Options{Repair: r.Method == http.MethodPost, Deep: edge.QueryOf(r).Bool("images")}
+	return edge.Answer(w, http.StatusOK, rt.b.Check(r.Context(), opt))
 }

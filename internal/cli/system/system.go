@@ -21,7 +21,7 @@ func Commands(app *cli.App) []*cobra.Command {
 func Management(app *cli.App) *cobra.Command {
 	info, events := newInfo(app), newEvents(app)
 	aliases(info, events)
-	return cli.Group("system", "Manage the engine", nil, newDiskUsage(app), events, info, newPrune(app))
+	return cli.Group("system", "Manage the engine", nil, newCheck(app), newDiskUsage(app), events, info, newPrune(app))
 }
 
 // aliases tells help that a verb stands in two places.

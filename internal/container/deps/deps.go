@@ -25,6 +25,7 @@ import (
 	"hoy/internal/container/users"
 	"hoy/internal/log"
 	"hoy/internal/monitor"
+	"hoy/internal/reconcile"
 	"hoy/internal/request"
 	"hoy/internal/runtime"
 	"hoy/internal/runtime/cgroup/tree"
@@ -242,6 +243,8 @@ type Deps struct {
 	// ones that were kept: asked once, after the daemon's start. See event.Bus.
 	Told func() func(actor string, action events.Action, since time.Time) bool
 	Log  *slog.Logger
+	// Damages is told of damaged files; nil forgets.
+	Damages *reconcile.Damages
 	// Now is the clock.
 	Now func() time.Time
 }

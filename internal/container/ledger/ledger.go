@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"hoy/internal/container/record"
+	"hoy/internal/durable"
+	"hoy/internal/reconcile"
 	"hoy/internal/store"
 )
 
@@ -39,6 +41,10 @@ type Ledger struct {
 	timer   *time.Timer
 	// gone are containers whose copy in the store is to be deleted.
 	gone map[string]bool
+	// damaged are containers of which no copy can be read.
+	damaged map[string]bool
+	// Damages is told of damaged files; nil is not.
+	Damages *reconcile.Damages
 	// writing is held by a flush alone, and shared by those that write one record at once.
 	writing sync.RWMutex
 }
@@ -49,10 +55,11 @@ func Open(db *store.DB, root string, log *slog.Logger) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.Apart("containers")
 	if err := os.MkdirAll(root, 0o710); err != nil {
 		return nil, fmt.Errorf("containers directory: %w", err)
 	}
-	return &Ledger{bucket: b, root: root, log: log, pending: map[string]*record.Record{}, stored: map[string]bool{}, gone: map[string]bool{}}, nil
+	return &Ledger{bucket: b, root: root, log: log, pending: map[string]*record.Record{}, stored: map[string]bool{}, gone: map[string]bool{}, damaged: map[string]bool{}}, nil
 }
 
 // Dir is where a container's own files live.
@@ -65,6 +72,7 @@ func (l *Ledger) Save(r *record.Record) error {
 		return fmt.Errorf("record of %s: %w", r.ID, err)
 	}
 	path := filepath.Join(l.Dir(r.ID), fileName)
+	data = durable.Seal(r.ID, data)
 	err = writeRecord(path, data)
 	if l.bucket.Relieve(err) {
 		err = writeRecord(path, data)
@@ -214,10 +222,10 @@ func (l *Ledger) Load() (map[string]*record.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range bad {
-		l.log.Error("container record in the store is damaged", "container", d.ID, "error", d.Err)
-	}
 	l.mu.Lock()
+	for _, d := range bad {
+		l.stored[d.ID] = true
+	}
 	for id := range all {
 		l.stored[id] = true
 	}
@@ -235,17 +243,19 @@ func (l *Ledger) Load() (map[string]*record.Record, error) {
 			continue
 		}
 		present[d.Name()] = true
-		r, err := l.read(d.Name())
-		if err != nil {
-			if !os.IsNotExist(err) {
-				l.log.Error("container record file is damaged", "container", d.Name(), "error", err)
-			}
-			continue
+		l.compare(d.Name(), all)
+	}
+	var behind []*record.Record
+	for _, d := range bad {
+		switch r := all[d.ID]; {
+		case !present[d.ID]:
+			all[d.ID] = nil // of a removed container, or a name that is damaged
+		case r != nil:
+			behind = append(behind, r)
 		}
-		if old := all[r.ID]; old == nil || old.Seq < r.Seq {
-			all[r.ID] = r
-			l.behind(r)
-		}
+	}
+	for _, r := range behind {
+		l.behind(r)
 	}
 	for id := range all {
 		if !present[id] {
@@ -267,9 +277,40 @@ func (l *Ledger) behind(r *record.Record) {
 	l.schedule()
 }
 
+// compare takes the newer of a container's two copies. One that cannot be read
+// is written anew from the other.
+func (l *Ledger) compare(id string, all map[string]*record.Record) {
+	r, err := l.read(id)
+	old := all[id]
+	switch {
+	case err == nil && (old == nil || old.Seq < r.Seq):
+		all[id] = r
+		l.behind(r)
+	case err == nil:
+	case old != nil:
+		l.Damages.Add("container "+old.Name, filepath.Join(l.Dir(id), fileName), err, "the store's copy was taken")
+		if err := l.Save(old); err != nil {
+			l.log.Error("container record not written", "container", id, "error", err)
+		}
+	case !os.IsNotExist(err):
+		l.damaged[id] = true
+		l.Damages.Add("container "+id, filepath.Join(l.Dir(id), fileName), err,
+			"there is no other copy; its files are kept: put a sound "+fileName+" in its place and start the engine again, or remove its directory")
+	}
+}
+
+// Damaged says whether a container exists of which no record can be read.
+func (l *Ledger) Damaged(id string) bool { return l.damaged[id] }
+
 func (l *Ledger) read(id string) (*record.Record, error) {
 	data, err := os.ReadFile(filepath.Join(l.Dir(id), fileName))
 	if err != nil {
+		return nil, err
+	}
+	if len(data) == 0 {
+		return nil, durable.ErrDamaged
+	}
+	if data, err = durable.Unseal(id, data); err != nil {
 		return nil, err
 	}
 	r := new(record.Record)

@@ -298,7 +298,8 @@ func (x *Restorer) killLost(r *record.Record) {
 
 // sweep removes processes, cgroups, snapshots and directories that no container owns.
 func (x *Restorer) sweep(ctx context.Context, states []monitor.ProcessState, rep *Report) {
-	known := func(id string) bool { _, ok := x.Index.Get(id); return ok }
+	// What cannot be read is not swept: whoever puts its record right has it back.
+	known := func(id string) bool { _, ok := x.Index.Get(id); return ok || x.Ledger.Damaged(id) }
 	for _, s := range states {
 		if known(s.ID.Container) {
 			continue
@@ -361,7 +362,7 @@ func (x *Restorer) sweepGroups(known func(string) bool, rep *Report) {
 	}
 	for _, at := range all {
 		id := at.id
-		if e, ok := x.Index.Get(id); ok && e.Run() != nil || !isID(id) {
+		if e, ok := x.Index.Get(id); ok && e.Run() != nil || !isID(id) || x.Ledger.Damaged(id) {
 			continue
 		}
 		g, err := x.Cgroups.Open(at.parent, id)

@@ -102,6 +102,9 @@ func (b *blobs) Bytes(ctx context.Context, desc ocispec.Descriptor) ([]byte, err
 	if _, err := ra.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
+	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
+		return nil, DamagedBlob(desc, fmt.Sprintf("its content has the digest %s", got))
+	}
 	return data, nil
 }
 

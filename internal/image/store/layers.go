@@ -22,6 +22,7 @@ import (
 
 	"hoy/internal/image/driver"
 	"hoy/internal/image/untar"
+	"hoy/internal/reconcile"
 	"hoy/internal/runtime"
 	"hoy/internal/space"
 )
@@ -66,7 +67,7 @@ type hold struct {
 }
 
 // open finds the layers that earlier processes made.
-func (l *layers) open(ctx context.Context) error {
+func (l *layers) open(ctx context.Context, damages *reconcile.Damages) error {
 	l.dir = filepath.Join(l.root, "writable")
 	l.keys, l.pins, l.holds = map[string]digest.Digest{}, map[digest.Digest]int{}, map[digest.Digest]*hold{}
 	for _, dir := range []string{l.dir, l.trashDir()} {
@@ -85,7 +86,7 @@ func (l *layers) open(ctx context.Context) error {
 		}
 		parent, err := readParent(filepath.Join(l.dir, e.Name()))
 		if err != nil {
-			l.log.Error("writable layer without its parent's name; left alone", "key", e.Name(), "error", err)
+			damages.Add("writable layer "+e.Name(), filepath.Join(l.dir, e.Name(), "parent"), err, "left alone; its container does not start")
 			continue
 		}
 		l.keys[e.Name()] = parent

@@ -25,7 +25,9 @@ import (
 	clog "github.com/containerd/log"
 	"go.etcd.io/bbolt"
 
+	"hoy/internal/durable/boltfile"
 	"hoy/internal/image/driver"
+	"hoy/internal/reconcile"
 	"hoy/internal/space"
 )
 
@@ -38,6 +40,8 @@ type Options struct {
 	Root        string
 	Snapshotter string
 	Log         *slog.Logger
+	// Damages is told of damaged files; nil forgets.
+	Damages *reconcile.Damages
 }
 
 // Store is safe for concurrent use.
@@ -54,6 +58,7 @@ type Store struct {
 	backend snapshots.Snapshotter
 	images  images.Store
 	leases  leases.Manager
+	keepers []*boltfile.Keeper
 }
 
 // Open opens the store at opt.Root, making it where there is none, and removes
@@ -74,6 +79,9 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 			_ = s.Close()
 		}
 	}()
+	if err := s.mend(opt); err != nil {
+		return nil, err
+	}
 	contents, err := local.NewStore(filepath.Join(opt.Root, "content"))
 	if err != nil {
 		return nil, fmt.Errorf("image store: content: %w", err)
@@ -81,7 +89,7 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	if s.driver, s.backend, err = driver.Open(opt.Root, opt.Snapshotter, s.log); err != nil {
 		return nil, err
 	}
-	s.bolt, err = bbolt.Open(filepath.Join(opt.Root, "meta.db"), 0o600, &bbolt.Options{
+	s.bolt, err = bbolt.Open(filepath.Join(opt.Root, metaFile), 0o600, &bbolt.Options{
 		Timeout: 5 * time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
 	})
 	if err != nil {
@@ -93,13 +101,21 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	}
 	s.assemble(opt.Root)
 	ctx = in(ctx)
-	return s, s.tidy(
+	err = s.tidy(
 		func() error { return s.dropStaleLeases(ctx) },
 		func() error { return s.dropUnrecorded(ctx, contents) },
 		func() error { return s.dropUnfinished(ctx, opt.Root) },
-		func() error { return s.layers.open(ctx) },
+		func() error { return s.layers.open(ctx, opt.Damages) },
 		func() error { return s.Sweep(ctx) },
 	)
+	if err != nil {
+		return nil, err
+	}
+	s.keepers = []*boltfile.Keeper{
+		boltfile.NewKeeper(filepath.Join(opt.Root, metaFile)), boltfile.NewKeeper(filepath.Join(opt.Root, s.driver, layersFile)),
+	}
+	s.KeepCopies()
+	return s, nil
 }
 
 // tidy takes the steps of clearing up after an earlier process. A full disk may
@@ -134,6 +150,7 @@ func (s *Store) Close() error {
 	if s.layers != nil {
 		s.trash.Wait()
 	}
+	s.KeepCopies()
 	var errs []error
 	if s.bolt != nil {
 		errs = append(errs, s.bolt.Close())

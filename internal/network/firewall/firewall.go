@@ -71,12 +71,18 @@ type Table struct {
 	requests chan request
 	stopped  chan struct{}
 	stop     context.CancelFunc
+	// baseline is how the kernel shows the fixed part of the table as it was
+	// made; run alone uses it.
+	baseline []string
+	watched  *watcher
 }
 
 type request struct {
 	add, remove []Forward
 	// all replaces the whole content.
-	all  bool
+	all bool
+	// look is called with the content and changes nothing of it.
+	look func(state map[key]Forward) error
 	done chan error
 }
 
@@ -138,7 +144,7 @@ func (t *Table) run(ctx context.Context) {
 		t.opt.Log.Warn("a reload of the host's firewall will not be noticed before the next change of ports", "error", err)
 	} else {
 		defer w.socket.Close()
-		gone = w.gone
+		gone, t.watched = w.gone, w
 	}
 	for {
 		select {
@@ -166,7 +172,7 @@ func (t *Table) run(ctx context.Context) {
 
 // serve tries the group in one transaction, and each alone where that fails.
 func (t *Table) serve(state map[key]Forward, group []request) {
-	if len(group) > 1 && !slices.ContainsFunc(group, func(r request) bool { return r.all }) {
+	if len(group) > 1 && !slices.ContainsFunc(group, func(r request) bool { return r.all || r.look != nil }) {
 		var joint request
 		for _, r := range group {
 			joint.add = append(joint.add, r.add...)
@@ -181,6 +187,10 @@ func (t *Table) serve(state map[key]Forward, group []request) {
 		}
 	}
 	for _, r := range group {
+		if r.look != nil {
+			r.done <- r.look(state)
+			continue
+		}
 		r.done <- t.apply(state, r)
 	}
 }
@@ -300,6 +310,7 @@ func (t *Table) change(add, remove []Forward) error {
 }
 
 func (t *Table) rebuild(all map[key]Forward) error {
+	defer t.takeBaseline()
 	return t.transaction(func(c *nftables.Conn, l *layout) error {
 		if err := l.write(c, t.opt.Bridge, t.opt.Subnet); err != nil {
 			return err

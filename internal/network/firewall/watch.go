@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -15,6 +16,8 @@ import (
 type watcher struct {
 	socket *os.File
 	gone   chan struct{}
+	// news is set by each change of any table.
+	news atomic.Bool
 }
 
 // nftablesGroup is NFNLGRP_NFTABLES of include/uapi/linux/netfilter/nfnetlink.h.
@@ -40,6 +43,7 @@ func (w *watcher) run() {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := w.socket.Read(buf)
+		w.news.Store(true)
 		// News that did not fit may have been of a deletion.
 		if errors.Is(err, unix.ENOBUFS) || (err == nil && tellsOfDeletion(buf[:n])) {
 			select {

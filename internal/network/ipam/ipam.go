@@ -151,3 +151,15 @@ func address(n uint32) netip.Addr {
 	binary.BigEndian.PutUint32(b[:], n)
 	return netip.AddrFrom4(b)
 }
+
+// Given lists the addresses given, in order.
+func (p *Pool) Given() []netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]netip.Addr, 0, len(p.used))
+	for n := range p.used {
+		all = append(all, address(p.first+n))
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
+}

@@ -84,6 +84,8 @@ func (h *Host) EnsureBridge(want Bridge) (*Bridge, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = want.Name
 	if found == nil {
+		// One that others refer to by its number gets that again.
+		attrs.Index = want.Index
 		attrs.MTU = want.MTU
 		// A bridge without an address of its own changes it as links come and go.
 		attrs.HardwareAddr = randomMAC()
@@ -134,6 +136,31 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 		err = nil
 	}
 	return all, err
+}
+
+// Link is one link of the namespace, as far as an engine cares.
+type Link struct {
+	Index, Master int
+	Up            bool
+}
+
+// Links lists all links by name.
+func (h *Host) Links() (map[string]Link, error) {
+	nl, err := h.Handle()
+	if err != nil {
+		return nil, err
+	}
+	defer nl.Close()
+	links, err := dump(nl.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	all := make(map[string]Link, len(links))
+	for _, l := range links {
+		a := l.Attrs()
+		all[a.Name] = Link{Index: a.Index, Master: a.MasterIndex, Up: a.Flags&net.FlagUp != 0}
+	}
+	return all, nil
 }
 
 // Members lists the names of the links on the bridge.
