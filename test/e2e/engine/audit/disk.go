@@ -9,6 +9,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	bolt "go.etcd.io/bbolt"
+
+	"hoy/internal/durable"
 )
 
 // entries lists a directory; one that is absent is empty.
@@ -60,7 +62,7 @@ func (c *comparison) records() {
 	c.view("hoy.db", func(tx *bolt.Tx) {
 		each(tx, func(k, v []byte) {
 			var r record
-			if err := json.Unmarshal(v, &r); err != nil {
+			if err := unseal("containers/"+string(k), v, &r); err != nil {
 				c.fault("stored record of %s: %v", k, err)
 			}
 			stored[string(k)] = r
@@ -77,7 +79,7 @@ func (c *comparison) records() {
 		data, err := os.ReadFile(filepath.Join(c.Data, "containers", id, "record.json"))
 		var r record
 		if err == nil {
-			err = json.Unmarshal(data, &r)
+			err = unseal(id, data, &r)
 		}
 		if err != nil {
 			c.fault("record of %s: %v", c.containers[id].Name, err)
@@ -95,6 +97,15 @@ func (c *comparison) records() {
 			c.fault("record %+v, the API says %s %s, pid %d, code %d", r, said.Name, said.State.Status, said.State.Pid, said.State.ExitCode)
 		}
 	}
+}
+
+// unseal reads a record with the checksum behind it.
+func unseal(context string, sealed []byte, r *record) error {
+	data, err := durable.Unseal(context, sealed)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, r)
 }
 
 // view reads a copy of a store, as the engine holds the lock of its own.
