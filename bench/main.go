@@ -3,6 +3,7 @@
 // in a network namespace of its own, so that no engine's rules meet the host's.
 //
 //	go run ./bench [-n RUNS] [-row NAME] [-out FILE] [-bin FOLDER]
+//	go run ./bench -idle [-idle-hoy N] [-idle-docker N] [-out FILE] [-bin FOLDER]
 package main
 
 import (
@@ -26,14 +27,20 @@ func main() {
 	runs := flag.Int("n", 30, "timed runs of each row and engine; long rows take a part of it")
 	row := flag.String("row", "", "only the rows whose name contains this")
 	out := flag.String("out", "", "also write the table to this file")
+	many := flag.Bool("idle", false, "measure many containers that do nothing, instead of the rows")
+	hoys := flag.Int("idle-hoy", 1000, "with -idle: how many of hoy's")
+	others := flag.Int("idle-docker", 100, "with -idle: how many of Docker's")
 	bin := flag.String("bin", "bin", "folder of hoy, hoyd and hoy-run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if os.Getenv(inside) == "" {
+	switch {
+	case os.Getenv(inside) == "":
 		err = enter(ctx)
-	} else {
+	case *many:
+		err = benchIdle(ctx, *bin, *hoys, *others, *out)
+	default:
 		err = bench(ctx, *bin, *runs, *row, *out)
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -99,7 +106,7 @@ func bench(ctx context.Context, bin string, runs int, only, out string) (err err
 	}
 	fmt.Print(table)
 	if out != "" {
-		err = os.WriteFile(out, []byte(page(ctx, table, load, engines)), 0o644) //nolint:forbidigo // a report, made again by the next run
+		err = replaceHead(out, page(ctx, table, load, engines))
 	}
 	return errors.Join(append(missed, err)...)
 }
