@@ -6,7 +6,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo un
 LDFLAGS   := -s -w -X hoy/internal/version.Version=$(VERSION) -X hoy/internal/version.Commit=$(shell git rev-parse --short HEAD 2>/dev/null)
 export CGO_ENABLED = 0
 
-.PHONY: help build demo test unit e2e lint bench chaos powercut fuzz vm vm-shell clean
+.PHONY: help build demo test unit e2e lint bench idle probes chaos powercut fuzz vm vm-shell clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,6 +33,14 @@ e2e: build ## the end-to-end tests alone
 chaos: build ## daemons killed and steps broken, in full: half an hour
 	@scripts/packages test
 	HOY_LONG=1 $(GO) test -p 1 -count=1 -timeout 90m -v ./test/chaos ./test/e2e/stress
+
+probes: build ## a million native health probes and 20,000 by a command; writes docs/performance.md
+	@scripts/packages test
+	HOY_LONG=1 $(GO) test -p 1 -count=1 -timeout 60m -v ./test/e2e/probes -update
+
+idle: build ## a thousand idle containers beside a hundred of Docker's; writes docs/benchmarks.md
+	@scripts/packages bench
+	@bench/run -idle
 
 powercut: build ## the power cut 50 times under an engine at work
 	HOY_LONG=1 $(GO) test -p 1 -count=1 -timeout 30m -v ./test/e2e/powercut

@@ -22,6 +22,9 @@ const idleTitle = "## Idle containers"
 // atOnce is how many containers are started or removed side by side.
 const atOnce = 8
 
+// rest is how long files take to go, and unused memory to be given back.
+const rest = 12 * time.Second
+
 // idle is what many containers that do nothing cost one engine.
 type idle struct {
 	name                   string
@@ -117,7 +120,7 @@ func idleOf(ctx context.Context, start func(context.Context, string, string) (*e
 	if err != nil {
 		return nil, fmt.Errorf("%s: remove: %w", e.name, err)
 	}
-	pause(ctx, 5*time.Second) // files go, and unused memory is given back, a little later
+	pause(ctx, rest)
 	r.after, _, _ = r.memory(e, dir)
 	return r, nil
 }
@@ -187,7 +190,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // available is the machine's available memory in KiB, after a moment of rest.
 func available(ctx context.Context) int64 {
-	pause(ctx, 5*time.Second)
+	pause(ctx, rest)
 	b, _ := os.ReadFile("/proc/meminfo")
 	return field(string(b), "MemAvailable:")
 }

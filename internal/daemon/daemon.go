@@ -122,7 +122,7 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 	trimMemory()
 	defer d.watchSignals()()
 	d.log.Info("hoyd is ready", "version", version.Version, "commit", version.Commit, "data-root", cfg.DataRoot, "monitor", d.monitor.Pid())
-	err = serve(ctx, handler, listeners, d.shutdownTimeout, d.log)
+	err = serve(ctx, trimming(handler), listeners, d.shutdownTimeout, d.log)
 	_, running, paused, _ := d.containers.Counts()
 	d.log.Info("hoyd stops; its containers do not", "running", running, "paused", paused)
 	return err

@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	goruntime "runtime"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
@@ -76,6 +78,19 @@ func setUsers(set *deps.Settings, cfg *config.Config) error {
 // collectEvery is by how many per cent the heap may grow before it is swept.
 // The daemon lives for months and mostly waits: memory is worth more than the time.
 const collectEvery = 50
+
+// quiet is how long nobody must have asked for anything before unused memory
+// is given back.
+const quiet = 10 * time.Second
+
+// trimming gives back, a while after the last request, what only the work needed.
+func trimming(h http.Handler) http.Handler {
+	t := time.AfterFunc(quiet, debug.FreeOSMemory)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer t.Reset(quiet)
+		h.ServeHTTP(w, r)
+	})
+}
 
 // trimMemory gives back what only the start needed.
 func trimMemory() {
