@@ -322,6 +322,10 @@ func (d *doubleSystem) Version(context.Context) (system.VersionResponse, error) 
 	return system.VersionResponse{Version: "1"}, d.note("version")
 }
 
+func (d *doubleSystem) Space(context.Context) (*request.Space, error) {
+	return &request.Space{Engine: 5}, d.note("space")
+}
+
 func (d *doubleSystem) DiskUsage(_ context.Context, opt request.Usage) (*system.DiskUsage, error) {
 	return &system.DiskUsage{ImageUsage: &image.DiskUsage{TotalSize: 7, Items: []image.Summary{{ID: "sha256:1", Size: 7}}}}, d.note("df", opt)
 }

@@ -184,7 +184,9 @@ func (i *images) RemoveSnapshot(_ context.Context, key string) error {
 	return nil
 }
 
-func (i *images) SnapshotUsage(context.Context, string) (int64, error) { return 10, nil }
+func (i *images) SnapshotUsage(_ context.Context, keys ...string) []int64 {
+	return slices.Repeat([]int64{10}, len(keys))
+}
 func (i *images) ImageSize(context.Context, *deps.Image) (int64, error) {
 	return 100, nil
 }

@@ -17,7 +17,6 @@ import (
 	"hoy/internal/container/index"
 	"hoy/internal/container/ledger"
 	"hoy/internal/container/life"
-	"hoy/internal/container/logs"
 	"hoy/internal/container/plug"
 	"hoy/internal/container/query"
 	"hoy/internal/container/record"
@@ -67,11 +66,7 @@ func New(db *store.DB, d deps.Deps, set deps.Settings) (*Service, error) {
 	l.AutoRemove, l.ExecExited, l.ContainerEnded = rm.Auto, ex.Exited, ex.ContainerEnded
 	rm.Ended = ex.ContainerRemoved
 	checks := health.New(c, ex)
-	forward := logs.Forward{To: d.Forward}
-	c.Changed = func(e *index.Entry, r *record.Record) {
-		checks.Changed(e, r)
-		forward.Changed(e, r)
-	}
+	c.Changed = checks.Changed
 	return &Service{
 		Creator: &create.Creator{Core: c, Filter: st.Filter, AppArmor: armor},
 		Life:    l, Remover: rm, Query: &query.Query{Core: c}, Execs: ex, Plugs: &plug.Plugs{Core: c},
@@ -98,7 +93,7 @@ func (s *Service) Restore(ctx context.Context) (restore.Report, error) {
 		s.Watch(run)
 	}()
 	for _, e := range s.core.Index.All() {
-		s.core.Changed(e, e.Record()) // of those that were adopted without a change
+		s.checks.Changed(e, e.Record()) // of those that were adopted without a change
 	}
 	return rep, nil
 }
@@ -112,25 +107,6 @@ func (s *Service) Close() {
 	s.checks.Close()
 	s.Drain()
 	s.core.Ledger.Flush()
-}
-
-// LogsDropped is how many records of containers' logs were dropped since the
-// daemon's start: by their files, and before their servers took them. What runs
-// has counted since its own start.
-func (s *Service) LogsDropped(ctx context.Context) (uint64, error) {
-	n := s.core.LogDropped.Load()
-	if s.core.Forward != nil {
-		for _, c := range s.core.Forward.Counts() {
-			n += c.Dropped
-		}
-	}
-	states, err := s.core.Monitor.List(ctx)
-	for _, p := range states {
-		if p.Exit == nil {
-			n += p.Dropped
-		}
-	}
-	return n, err
 }
 
 // Use is one container's hold on an image.

@@ -29,7 +29,6 @@ import (
 	"hoy/internal/container/wire"
 	"hoy/internal/event"
 	"hoy/internal/image"
-	"hoy/internal/log/forward"
 	"hoy/internal/monitor"
 	"hoy/internal/network"
 	"hoy/internal/reconcile"
@@ -61,13 +60,13 @@ type Daemon struct {
 	events     *event.Bus
 	db         *store.DB
 	disk       *space.Disk
+	meter      *space.Meter
 	images     *image.Service
 	volumes    *volume.Service
 	networks   *network.Service
 	monitor    *monitor.Link
 	cgroups    cgroup.Manager
 	containers *container.Service
-	forward    *forward.Manager
 	// idle is set while closing where no container runs: then what the engine
 	// has in the kernel goes with it.
 	idle bool
@@ -113,6 +112,10 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 	sys := system.New(system.Deps{
 		Containers: d.containers, Images: d.images, Volumes: d.volumes, Cgroups: d.cgroups, Events: d.events, Settings: d.settings,
 		Runtimes: d.runtimes, Loop: d.newLoop(ctx, &back),
+		Usage: func(ctx context.Context) *space.Usage {
+			return d.meter.Usage(ctx, cfg.DataRoot, space.Budget, d.images.Settled)
+		},
+		Room: d.disk.State,
 	})
 	d.disk.SetHint(sys.Prunable)
 	handler := api.New(api.Options{
@@ -151,6 +154,8 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 		return err
 	}
 	back.Push("close the reserve", func(context.Context) error { return d.disk.Close() })
+	d.meter = space.NewMeter(filepath.Join(cfg.DataRoot, "usage.json"))
+	back.Push("close the meter", func(context.Context) error { return d.meter.Close() })
 	d.disk.Ease() // what follows finishes removals, and writes
 	if d.db, err = store.OpenReporting(filepath.Join(cfg.DataRoot, "hoy.db"), d.damages); err != nil {
 		return err
@@ -168,7 +173,7 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	tidy.Empty(cfg.CgroupParent)
 	back.Push("clear cgroups", func(context.Context) error { defer tidy.Empty(cfg.CgroupParent); return d.cgroups.Clear() })
 	d.volumes, err = volume.Open(volume.Options{
-		Root: filepath.Join(cfg.DataRoot, "volumes"), Store: d.db, Events: d.events.Publish, Log: d.log,
+		Root: filepath.Join(cfg.DataRoot, "volumes"), Store: d.db, Events: d.events.Publish, Log: d.log, Meter: d.meter,
 	})
 	if err != nil {
 		return err
@@ -176,7 +181,7 @@ func (d *Daemon) open(ctx context.Context, back *undo.Stack) (err error) {
 	d.images, err = image.Open(ctx, image.Options{
 		Root: filepath.Join(cfg.DataRoot, "image"), Snapshotter: cfg.StorageDriver,
 		InsecureRegistries: cfg.InsecureRegistries, RegistryMirrors: cfg.Mirrors, Events: d.events.Publish, Log: d.log,
-		Disk: d.disk, Damages: d.damages,
+		Disk: d.disk, Meter: d.meter, Damages: d.damages,
 	})
 	if err != nil {
 		return err
@@ -206,11 +211,9 @@ func (d *Daemon) openContainers(ctx context.Context, back *undo.Stack) error {
 		return err
 	}
 	set.Runtimes = d.runtimes
-	d.forward = forward.New(forward.Options{Dir: filepath.Join(d.cfg.DataRoot, "unsent-logs"), Log: d.log})
-	back.Push("stop forwarding logs", func(context.Context) error { d.forward.Close(); return nil })
 	d.containers, err = container.New(d.db, deps.Deps{
 		Images: wire.Images(d.images), Networks: wire.Networks(d.networks), Volumes: d.volumes, Monitor: d.monitor,
-		Cgroups: cgroups{d.cgroups}, Seccomp: filters{}, Forward: d.forward, Archive: wire.Archive(), Logs: wire.Logs, Top: stats.Top,
+		Cgroups: cgroups{d.cgroups}, Seccomp: filters{}, Archive: wire.Archive(), Logs: wire.Logs, Top: stats.Top,
 		Events: d.events.Publish, Told: d.events.Told, Log: d.log, Now: time.Now, Damages: d.damages,
 	}, set)
 	if err != nil {

@@ -76,11 +76,7 @@ func (r *roots) Commit(ctx context.Context, key string, parent *Image, opt Commi
 	if err != nil {
 		return "", err
 	}
-	layer, err := r.store.Usage(ctx, key)
-	if err != nil {
-		return "", err
-	}
-	if err := r.room.forCommit("commit", layer); err != nil {
+	if err := r.room.forCommit("commit", r.SnapshotUsage(ctx, key)[0]); err != nil {
 		return "", err
 	}
 	lctx, done, err := r.store.Lease(ctx)

@@ -63,6 +63,8 @@ type Options struct {
 	Disk *space.Disk
 	// Damages is told of damaged files; nil forgets.
 	Damages *reconcile.Damages
+	// Meter counts what layers take; nil is one of its own.
+	Meter *space.Meter
 }
 
 // Service is safe for concurrent use. Its parts are the images that are here,
@@ -85,6 +87,9 @@ func Open(ctx context.Context, opt Options) (*Service, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	if opt.Meter == nil {
+		opt.Meter = space.NewMeter("")
+	}
 	way := &registries{}
 	if err := way.SetRegistries(opt.InsecureRegistries, opt.RegistryMirrors); err != nil {
 		return nil, err
@@ -104,7 +109,7 @@ func Open(ctx context.Context, opt Options) (*Service, error) {
 		library:    &library{store: st, names: names, view: shown, find: find, tell: tell, users: who, log: log},
 		registries: way,
 		archives:   &archives{store: st, find: find, tell: tell, room: room},
-		roots:      &roots{store: st, names: names, view: shown, tell: tell, room: room},
+		roots:      &roots{store: st, names: names, view: shown, tell: tell, room: room, meter: opt.Meter},
 		store:      st, users: who,
 	}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"hoy/internal/image/store"
 	"hoy/internal/image/view"
 	"hoy/internal/runtime"
+	"hoy/internal/space"
 )
 
 // roots makes the root file systems of containers, and images of them.
@@ -22,6 +23,7 @@ type roots struct {
 	view  *view.Images
 	tell  *announcer
 	room  *room
+	meter *space.Meter
 }
 
 // Prepare makes the writable layer key for a container of img, unpacking the
@@ -91,10 +93,22 @@ func (r *roots) hasImage(ctx context.Context, chain digest.Digest) bool {
 // Snapshots lists the keys of all writable layers.
 func (r *roots) Snapshots(context.Context) ([]string, error) { return r.store.Layers(), nil }
 
-// SnapshotUsage is what the writable layer key takes on disk, in bytes.
-func (r *roots) SnapshotUsage(ctx context.Context, key string) (int64, error) {
-	return r.store.Usage(ctx, key)
+// SnapshotUsage is what writable layers take on disk, in bytes. One that is not
+// there takes nothing; the size of a large one may be some time old.
+func (r *roots) SnapshotUsage(ctx context.Context, keys ...string) []int64 {
+	trees := make([]space.Tree, len(keys))
+	for i, key := range keys {
+		trees[i].Dir = r.store.Files(key)
+	}
+	sizes := make([]int64, len(keys))
+	for i, s := range r.meter.Count(ctx, space.Budget, trees...) {
+		sizes[i] = s.Bytes
+	}
+	return sizes
 }
+
+// Settled says that no layer of an image is being made.
+func (r *roots) Settled() bool { return r.store.Settled() }
 
 // ImageSize is what the unpacked layers of img take, in bytes.
 func (r *roots) ImageSize(ctx context.Context, img *Image) (int64, error) {

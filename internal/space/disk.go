@@ -101,6 +101,12 @@ func (d *Disk) Room() (Room, error) {
 	return Room{Total: int64(st.Blocks) * unit, Free: int64(st.Bavail) * unit, Left: int64(st.Bfree) * unit}, nil
 }
 
+// State is what the disk has and the reserve on it, in bytes.
+func (d *Disk) State() (room Room, reserve int64, err error) {
+	room, err = d.Room()
+	return room, d.reserve.size(), err
+}
+
 // Need refuses what needs more bytes than are free, with the numbers, as
 // errdefs.ErrResourceExhausted. What is what is about to be done: "pull of x".
 func (d *Disk) Need(what string, bytes int64) error {

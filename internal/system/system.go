@@ -8,11 +8,9 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/image"
-	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/api/types/volume"
 
 	"hoy/internal/container/runtimes"
@@ -20,6 +18,7 @@ import (
 	"hoy/internal/reconcile"
 	"hoy/internal/request"
 	"hoy/internal/runtime/cgroup/tree"
+	"hoy/internal/space"
 )
 
 // Containers is what is needed of the containers' room.
@@ -94,6 +93,9 @@ type Deps struct {
 	Events     Events
 	Runtimes   Runtimes
 	Settings   func() Settings
+	// Usage counts all below the data root, Room asks its file system and the reserve on it.
+	Usage func(ctx context.Context) *space.Usage
+	Room  func() (room space.Room, reserve int64, err error)
 	// Loop compares store and machine.
 	Loop *reconcile.Loop
 }
@@ -113,57 +115,4 @@ func New(d Deps) *Service { return &Service{d} }
 // Events yields what happens, see [request.Events].
 func (s *Service) Events(ctx context.Context, opt request.Events) iter.Seq[events.Message] {
 	return s.d.Events.Subscribe(ctx, opt.Since, opt.Until, opt.Filters)
-}
-
-// DiskUsage counts what is asked for; the lists are there where Verbose is set.
-func (s *Service) DiskUsage(ctx context.Context, opt request.Usage) (*system.DiskUsage, error) {
-	all := !opt.Containers && !opt.Images && !opt.Volumes && !opt.BuildCache
-	var usage system.DiskUsage
-	var err error
-	if all || opt.Images {
-		if usage.ImageUsage, err = s.d.Images.DiskUsage(ctx, opt.Verbose); err != nil {
-			return nil, err
-		}
-	}
-	if all || opt.Containers {
-		if usage.ContainerUsage, err = s.containerUsage(ctx, opt.Verbose); err != nil {
-			return nil, err
-		}
-	}
-	if all || opt.Volumes {
-		v, err := s.d.Volumes.DiskUsage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if !opt.Verbose {
-			v.Items = nil
-		}
-		usage.VolumeUsage = &v
-	}
-	if all || opt.BuildCache {
-		// Nothing is built here yet, so nothing is kept for building.
-		usage.BuildCacheUsage = &build.DiskUsage{}
-	}
-	return &usage, nil
-}
-
-func (s *Service) containerUsage(ctx context.Context, verbose bool) (*container.DiskUsage, error) {
-	all, err := s.d.Containers.List(ctx, request.List{All: true, Size: true})
-	if err != nil {
-		return nil, err
-	}
-	u := &container.DiskUsage{TotalCount: int64(len(all))}
-	for _, c := range all {
-		u.TotalSize += c.SizeRw
-		switch c.State {
-		case container.StateRunning, container.StatePaused, container.StateRestarting:
-			u.ActiveCount++
-		default:
-			u.Reclaimable += c.SizeRw
-		}
-	}
-	if verbose {
-		u.Items = all
-	}
-	return u, nil
 }

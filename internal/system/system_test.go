@@ -17,6 +17,7 @@ import (
 	"hoy/internal/filter"
 	"hoy/internal/request"
 	"hoy/internal/runtime/cgroup/tree"
+	"hoy/internal/space"
 )
 
 type double struct{}
@@ -60,7 +61,10 @@ func (ociRuntimes) List() map[string]runtimes.Info {
 }
 
 func service(set Settings) *Service {
-	return New(Deps{Containers: double{}, Images: double{}, Volumes: volumes{}, Cgroups: cgroups{"1"}, Events: bus{}, Runtimes: ociRuntimes{}, Settings: func() Settings { return set }})
+	return New(Deps{Containers: double{}, Images: double{}, Volumes: volumes{}, Cgroups: cgroups{"1"}, Events: bus{}, Runtimes: ociRuntimes{}, Settings: func() Settings { return set },
+		Usage: func(context.Context) *space.Usage {
+			return &space.Usage{Images: 1000, Writable: map[string]int64{"1": 5, "2": 7, "3": 11}, Own: map[string]int64{"3": 100, "gone": 1}}
+		}})
 }
 
 func TestInfo(t *testing.T) {
@@ -103,7 +107,7 @@ func TestDiskUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := all.ContainerUsage
-	if c.TotalCount != 4 || c.ActiveCount != 2 || c.TotalSize != 23 || c.Reclaimable != 11 || c.Items != nil {
+	if c.TotalCount != 4 || c.ActiveCount != 2 || c.TotalSize != 124 || c.Reclaimable != 111 || c.Items != nil {
 		t.Errorf("containers: %+v", c)
 	}
 	if all.ImageUsage == nil || all.VolumeUsage == nil || all.VolumeUsage.Items != nil || all.BuildCacheUsage == nil {

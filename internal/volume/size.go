@@ -7,10 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/moby/moby/api/types/volume"
 	"golang.org/x/sys/unix"
+
+	"hoy/internal/space"
 )
 
 // DiskUsage lists all volumes with the bytes they occupy and the number of
@@ -20,11 +21,12 @@ func (s *Service) DiskUsage(ctx context.Context) (volume.DiskUsage, error) {
 	names := slices.Sorted(maps.Keys(s.volumes))
 	s.mu.Unlock()
 	var du volume.DiskUsage
-	for _, name := range names {
-		if err := ctx.Err(); err != nil {
-			return du, err
-		}
-		size := s.measure(name)
+	sizes := s.measure(ctx, names...)
+	if err := ctx.Err(); err != nil {
+		return du, err
+	}
+	for i, name := range names {
+		size := sizes[i]
 		s.mu.Lock()
 		e := s.volumes[name]
 		if e == nil {
@@ -47,81 +49,17 @@ func (s *Service) DiskUsage(ctx context.Context) (volume.DiskUsage, error) {
 	return du, nil
 }
 
-// measure counts the bytes on disk. The count is kept while no container uses
-// the volume, for then nothing changes it.
-func (s *Service) measure(name string) int64 {
-	s.mu.Lock()
-	e := s.volumes[name]
-	if e == nil {
-		s.mu.Unlock()
-		return 0
+// measure counts the bytes on disk; those of a large volume may be some time old.
+func (s *Service) measure(ctx context.Context, names ...string) []int64 {
+	trees := make([]space.Tree, len(names))
+	for i, name := range names {
+		trees[i].Dir = filepath.Join(s.opt.Root, name, dataDir)
 	}
-	if size := e.size; size >= 0 && len(e.users) == 0 {
-		s.mu.Unlock()
-		return size
+	sizes := make([]int64, len(names))
+	for i, sample := range s.opt.Meter.Count(ctx, space.Budget, trees...) {
+		sizes[i] = sample.Bytes
 	}
-	s.mu.Unlock()
-	size := treeSize(filepath.Join(s.opt.Root, name, dataDir))
-	s.mu.Lock()
-	if len(e.users) == 0 {
-		e.size = size
-	}
-	s.mu.Unlock()
-	return size
-}
-
-// treeSize adds up the blocks of a tree on one file system, each file once
-// however many links it has. What vanishes meanwhile is not counted. A container
-// may swap directories for links while it runs: os.Root does not follow them out.
-func treeSize(dir string) int64 {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return 0
-	}
-	defer root.Close()
-	var total int64
-	var dev uint64
-	seen := map[uint64]bool{}
-	_ = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			if d != nil && d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		st := statOf(d)
-		if st == nil {
-			return nil
-		}
-		if path == "." {
-			dev = st.Dev
-		}
-		if st.Dev != dev {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if !d.IsDir() && st.Nlink > 1 {
-			if seen[st.Ino] {
-				return nil
-			}
-			seen[st.Ino] = true
-		}
-		total += st.Blocks * 512
-		return nil
-	})
-	return total
-}
-
-// statOf is nil where the file has gone meanwhile.
-func statOf(d fs.DirEntry) *syscall.Stat_t {
-	info, err := d.Info()
-	if err != nil {
-		return nil
-	}
-	st, _ := info.Sys().(*syscall.Stat_t)
-	return st
+	return sizes
 }
 
 // FS_IMMUTABLE_FL and FS_APPEND_FL of include/uapi/linux/fs.h.

@@ -23,6 +23,7 @@ import (
 
 	"hoy/internal/durable"
 	"hoy/internal/filter"
+	"hoy/internal/space"
 	"hoy/internal/store"
 )
 
@@ -50,6 +51,8 @@ type Options struct {
 	// Events takes volume events; nil drops them.
 	Events func(events.Message)
 	Log    *slog.Logger
+	// Meter counts what volumes take; nil is one of its own.
+	Meter *space.Meter
 }
 
 // record is what the store keeps of a volume.
@@ -63,8 +66,6 @@ type record struct {
 type entry struct {
 	record
 	users map[string]bool
-	// size is the last count of bytes, -1 where it may have changed since.
-	size int64
 }
 
 // Service is the volumes of one engine. It is safe for concurrent use. mu guards
@@ -84,6 +85,9 @@ type Service struct {
 func Open(opt Options) (*Service, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Meter == nil {
+		opt.Meter = space.NewMeter("")
 	}
 	if err := os.MkdirAll(opt.Root, 0o701); err != nil {
 		return nil, fmt.Errorf("open volumes: %w", err)
@@ -145,7 +149,7 @@ func (s *Service) recover() error {
 		if err := s.makeDir(name); err != nil {
 			return err
 		}
-		s.volumes[name] = &entry{record: r, users: map[string]bool{}, size: -1}
+		s.volumes[name] = &entry{record: r, users: map[string]bool{}}
 	}
 	return nil
 }
@@ -284,7 +288,7 @@ func (s *Service) Create(ctx context.Context, req volume.CreateRequest) (*volume
 		return nil, fmt.Errorf("create %s: %w", req.Name, err)
 	}
 	s.mu.Lock()
-	s.volumes[req.Name] = &entry{record: r, users: map[string]bool{}, size: -1}
+	s.volumes[req.Name] = &entry{record: r, users: map[string]bool{}}
 	s.mu.Unlock()
 	s.publish(events.ActionCreate, req.Name, map[string]string{"driver": driverName})
 	return s.render(req.Name, r), nil
@@ -428,7 +432,7 @@ func (s *Service) Prune(ctx context.Context, f filter.Args) (volume.PruneReport,
 		if err := ctx.Err(); err != nil {
 			return report, err
 		}
-		size := s.measure(name)
+		size := s.measure(ctx, name)[0]
 		switch err := s.Remove(ctx, name, false); {
 		case errdefs.IsConflict(err) || errdefs.IsNotFound(err):
 			continue // taken or removed since it was chosen
@@ -482,7 +486,6 @@ func (s *Service) Acquire(ctx context.Context, name, containerID string) (string
 	}
 	s.mu.Lock()
 	e.users[containerID] = true
-	e.size = -1
 	s.mu.Unlock()
 	return dir, nil
 }

@@ -20,6 +20,15 @@ const (
 	oldUsage = 53
 )
 
+// space is not Docker's: what the data root takes beside what df lists.
+func (rt router) space(w http.ResponseWriter, r *http.Request) error {
+	s, err := rt.b.Space(r.Context())
+	if err != nil {
+		return err
+	}
+	return edge.Answer(w, http.StatusOK, s)
+}
+
 func (rt router) diskUsage(w http.ResponseWriter, r *http.Request) error {
 	q := edge.QueryOf(r)
 	var opt request.Usage

@@ -33,6 +33,7 @@ func Register(on edge.Routes, b Backend) {
 	on.Handle("GET /system/df", rt.diskUsage)
 	on.Handle("GET /hoy/system/check", rt.check)
 	on.Handle("POST /hoy/system/check", rt.check)
+	on.Handle("GET /hoy/system/space", rt.space)
 }
 
 func ping(w http.ResponseWriter, r *http.Request) error {

@@ -91,6 +91,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "OK")
 		return
 	}
+	if path == "/hoy/system/space" { // only our own engine knows it, and only our own command line asks
+		http.NotFound(w, r)
+		return
+	}
 	asked := r.Method + " " + path
 	params := r.URL.Query()
 	// verbose is of a later API than docker's; what is empty says nothing.

@@ -1,8 +1,11 @@
 package system
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/client"
@@ -12,6 +15,7 @@ import (
 	"hoy/internal/cli/complete"
 	"hoy/internal/cli/format"
 	"hoy/internal/cli/listflag"
+	"hoy/internal/request"
 )
 
 var usageTable = format.Table{
@@ -44,12 +48,45 @@ func newDiskUsage(app *cli.App) *cobra.Command {
 			if verbose {
 				return writeVerboseUsage(app.Out, layout, usage)
 			}
-			return usageTable.Write(app.Out, format.Options{Format: layout, Width: app.Out.Width()}, usageRows(usage))
+			rows := usageRows(usage)
+			space := ourSpace(cmd.Context(), app)
+			if space != nil {
+				rows = append(rows, format.Row{
+					"Type": "Engine", "TotalCount": "", "Active": "", "Size": size(space.Engine), "Reclaimable": size(0),
+				})
+			}
+			if err := usageTable.Write(app.Out, format.Options{Format: layout, Width: app.Out.Width()}, rows); err != nil {
+				return err
+			}
+			return tellStale(app, space)
 		},
 	}
 	listflag.Format(cmd.Flags(), &layout, "", true)
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "Show detailed information on space usage")
 	return cmd
+}
+
+// ourSpace is what only our own engine tells: what its own files take, and how
+// old the numbers are. It is nil with another.
+func ourSpace(ctx context.Context, app *cli.App) *request.Space {
+	s := &request.Space{}
+	if app.Ask(ctx, http.MethodGet, "/hoy/system/space", s) != nil {
+		return nil
+	}
+	return s
+}
+
+// tellStale says so where the numbers are not of this moment.
+func tellStale(app *cli.App, s *request.Space) error {
+	if s == nil || s.Stale == 0 {
+		return nil
+	}
+	when := "some are not counted yet"
+	if !s.AsOf.IsZero() {
+		when = "as of " + s.AsOf.Local().Format(time.DateTime) + " (" + units.HumanDuration(time.Since(s.AsOf)) + " ago)"
+	}
+	_, err := fmt.Fprintf(app.Err, "%d large directories are being counted: %s\n", s.Stale, when)
+	return err
 }
 
 func usageRows(u client.DiskUsageResult) []format.Row {

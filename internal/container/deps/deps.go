@@ -24,7 +24,6 @@ import (
 	"hoy/internal/container/runtimes"
 	"hoy/internal/container/users"
 	"hoy/internal/log"
-	"hoy/internal/log/forward"
 	"hoy/internal/monitor"
 	"hoy/internal/reconcile"
 	"hoy/internal/request"
@@ -65,8 +64,9 @@ type Images interface {
 	Prepare(ctx context.Context, key string, img *Image) error
 	Mounts(ctx context.Context, key string) ([]runtime.RootMount, error)
 	RemoveSnapshot(ctx context.Context, key string) error
-	// SnapshotUsage is the size in bytes of the writable layer alone.
-	SnapshotUsage(ctx context.Context, key string) (int64, error)
+	// SnapshotUsage gives the sizes in bytes of writable layers alone; of large
+	// ones they may be some time old.
+	SnapshotUsage(ctx context.Context, keys ...string) []int64
 	// ImageSize is the size in bytes of the image's unpacked layers.
 	ImageSize(ctx context.Context, img *Image) (int64, error)
 	// Snapshots lists the keys of all writable snapshots.
@@ -219,18 +219,6 @@ type Archive interface {
 	MountRoot(mounts []runtime.RootMount, readOnly bool) (*os.File, error)
 }
 
-// Forward carries logs to where their drivers send them.
-type Forward interface {
-	// Follow forwards until ended is closed and all was taken.
-	Follow(t forward.Target, ended <-chan struct{})
-	// Drain forwards what is left of the log of a container that does not run.
-	Drain(t forward.Target)
-	// Counts is what became of the logs that are forwarded.
-	Counts() []forward.Count
-	// Forget is told that a container is about to be removed; what is left of its log goes on being sent.
-	Forget(id string)
-}
-
 // LogOptions choose which of a container's log entries are read.
 type LogOptions struct {
 	Stdout, Stderr, Follow bool
@@ -249,8 +237,6 @@ type Deps struct {
 	Archive  Archive
 	// Logs reads a container's log; following ends when ended is closed.
 	Logs func(ctx context.Context, cfg log.Config, opt LogOptions, ended <-chan struct{}) iter.Seq2[log.Entry, error]
-	// Forward may be nil: then logs stay where they are.
-	Forward Forward
 	// Top lists processes in the form of ps.
 	Top    func(ctx context.Context, pids []int, psArgs string) (container.TopResponse, error)
 	Events func(events.Message)

@@ -4,7 +4,6 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,18 +43,37 @@ func (q *Query) List(ctx context.Context, opt request.List) ([]container.Summary
 		if !m.match(e, r) {
 			continue
 		}
-		s := q.summary(e, r)
-		if opt.Size {
-			if s.SizeRw, s.SizeRootFs, err = q.sizes(ctx, r); err != nil {
-				q.Log.Warn("size of a container unknown", "container", r.ID, "error", err)
-			}
-		}
-		out = append(out, s)
+		out = append(out, q.summary(e, r))
 		if opt.Limit > 0 && len(out) == opt.Limit {
 			break
 		}
 	}
+	if opt.Size {
+		q.setSizes(ctx, out)
+	}
 	return out, nil
+}
+
+// setSizes fills the sizes of all at once: they are counted side by side.
+func (q *Query) setSizes(ctx context.Context, all []container.Summary) {
+	ids := make([]string, len(all))
+	for i := range all {
+		ids[i] = all[i].ID
+	}
+	layers := q.Images.SnapshotUsage(ctx, ids...)
+	for i := range all {
+		s := &all[i]
+		s.SizeRw, s.SizeRootFs = layers[i], layers[i]
+		e, ok := q.Index.Get(s.ID)
+		if !ok {
+			continue
+		}
+		size, err := q.imageSize(ctx, e.Record())
+		if err != nil {
+			q.Log.Warn("size of a container's image unknown", "container", s.ID, "error", err)
+		}
+		s.SizeRootFs += size
+	}
 }
 
 func (q *Query) summary(e *index.Entry, r *record.Record) container.Summary {
@@ -302,20 +320,17 @@ func exposes(r *record.Record, want string) bool {
 	return hasPort(want, all, false)
 }
 
-func (q *Query) sizes(ctx context.Context, r *record.Record) (rw, root int64, err error) {
-	rw, err = q.Images.SnapshotUsage(ctx, r.ID)
-	if err != nil {
-		return 0, 0, fmt.Errorf("size of the writable layer: %w", err)
-	}
+// imageSize is what a container's image takes unpacked; one that is gone by
+// force takes nothing that is known of.
+func (q *Query) imageSize(ctx context.Context, r *record.Record) (int64, error) {
 	img, err := q.Images.Resolve(ctx, r.Image.ID, &r.Image.Platform)
 	if errdefs.IsNotFound(err) {
-		return rw, rw, nil // the image is gone by force; the container's own part is what is known
+		return 0, nil
 	}
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	size, err := q.Images.ImageSize(ctx, img)
-	return rw, rw + size, err
+	return q.Images.ImageSize(ctx, img)
 }
 
 // Entry finds a container.

@@ -34,10 +34,7 @@ func (x *Remover) Prune(ctx context.Context, filters filter.Args) (container.Pru
 		if !until.IsZero() && !r.Created.Before(until) || !MatchLabels(filters, r.Config.Labels) {
 			continue
 		}
-		size, err := x.Images.SnapshotUsage(ctx, r.ID)
-		if err != nil {
-			x.Log.Warn("size of a container unknown", "container", r.ID, "error", err)
-		}
+		size := x.Images.SnapshotUsage(ctx, r.ID)[0]
 		if err := x.remove(ctx, e, request.Remove{}); err != nil {
 			if !errdefs.IsConflict(err) {
 				x.Log.Warn("container not pruned", "container", r.ID, "error", err)

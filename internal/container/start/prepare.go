@@ -15,7 +15,6 @@ import (
 
 	"hoy/internal/container/config"
 	"hoy/internal/container/core"
-	"hoy/internal/container/logs"
 	"hoy/internal/container/record"
 	"hoy/internal/container/spec"
 	"hoy/internal/monitor"
@@ -279,10 +278,10 @@ func (a *attempt) run(ctx context.Context, _ peers) error {
 		a.prep.spec.Linux.CgroupsPath = a.group.Path()
 		a.prep.spec.Linux.Resources = a.prep.resources
 	}
-	var err error
-	if req.Log, err = logs.Config(a.r); err != nil {
-		return err
+	if a.r.Log.Driver != "none" {
+		req.Log = &a.r.Log
 	}
+	var err error
 	if req.Note, err = json.Marshal(a.place()); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}

@@ -72,8 +72,8 @@ func (i images) Mounts(ctx context.Context, key string) ([]runtime.RootMount, er
 func (i images) RemoveSnapshot(ctx context.Context, key string) error {
 	return i.s.RemoveSnapshot(ctx, key)
 }
-func (i images) SnapshotUsage(ctx context.Context, key string) (int64, error) {
-	return i.s.SnapshotUsage(ctx, key)
+func (i images) SnapshotUsage(ctx context.Context, keys ...string) []int64 {
+	return i.s.SnapshotUsage(ctx, keys...)
 }
 func (i images) Snapshots(ctx context.Context) ([]string, error) { return i.s.Snapshots(ctx) }
 func (i images) SnapshotChanges(ctx context.Context, key string) ([]container.FilesystemChange, error) {

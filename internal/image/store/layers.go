@@ -55,7 +55,10 @@ type layers struct {
 	// trash runs removals in the background; Close of the store waits for them.
 	trash sync.WaitGroup
 
-	mu    sync.Mutex
+	mu sync.Mutex
+	// busy notes that a layer of an image is being made, until the end that it returns.
+	busy func() (end func())
+
 	keys  map[string]digest.Digest // finished layers and the chain below
 	pins  map[digest.Digest]int    // chains that a Prepare under way counts on
 	holds map[digest.Digest]*hold
@@ -236,6 +239,7 @@ func (l *layers) hold(ctx context.Context, chain digest.Digest) (*hold, error) {
 	if h != nil {
 		return h, nil
 	}
+	defer l.busy()()
 	// The id is never used twice, so that Sweep, ending an older hold of this
 	// chain, cannot end this one.
 	lease, err := l.leases.Create(ctx, leases.WithID("hold-"+rand.Text()), leases.WithLabel(labelChain, chain.String()))
@@ -332,18 +336,8 @@ func (l *layers) Mounts(ctx context.Context, key string) ([]runtime.RootMount, e
 	return []runtime.RootMount{{Type: "overlay", Source: "overlay", Options: options}}, nil
 }
 
-// Usage is what the writable layer key takes on disk, in bytes.
-func (l *layers) Usage(ctx context.Context, key string) (int64, error) {
-	layer, err := l.Layer(ctx, key)
-	if err != nil {
-		return 0, err
-	}
-	du, err := fs.DiskUsage(ctx, layer.Upper)
-	if err != nil {
-		return 0, fmt.Errorf("writable layer %s: %w", key, err)
-	}
-	return du.Size, nil
-}
+// Files is where the files are that the writable layer key adds to its image.
+func (l *layers) Files(key string) string { return filepath.Join(l.dir, key, "fs") }
 
 // Layers lists the keys of the writable layers.
 func (l *layers) Layers() []string {

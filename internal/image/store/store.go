@@ -142,7 +142,7 @@ func (s *Store) assemble(root string) {
 	s.blobs = &blobs{content: contents, driver: s.driver}
 	s.unpacker = &unpacker{content: contents, snaps: snaps, driver: s.driver, log: s.log}
 	s.sizer = &sizer{blobs: s.blobs, snaps: snaps}
-	s.layers = &layers{root: root, driver: s.driver, leases: s.leases, snaps: snaps, log: s.log}
+	s.layers = &layers{root: root, driver: s.driver, leases: s.leases, snaps: snaps, log: s.log, busy: s.unpacker.busy}
 }
 
 // Close waits for removals under way and closes the databases.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -28,7 +29,18 @@ type unpacker struct {
 	snaps   snapshots.Snapshotter
 	driver  string
 	log     *slog.Logger
+	// making is how many layers are being made.
+	making atomic.Int32
 }
+
+// busy notes that a layer is being made, until the end that it returns.
+func (u *unpacker) busy() (end func()) {
+	u.making.Add(1)
+	return func() { u.making.Add(-1) }
+}
+
+// Settled says that no layer is being made: those that are there stay as they are.
+func (u *unpacker) Settled() bool { return u.making.Load() == 0 }
 
 // Unpack makes the files of every layer of a manifest, whose blobs are there,
 // and ties them to the configuration blob so that they live as long. Each
@@ -106,6 +118,7 @@ func (u *unpacker) unpackLayer(ctx context.Context, layer ocispec.Descriptor, di
 // apply unpacks a tar stream onto parent, reads it to its end, and commits the
 // result under the chain id that name gives then.
 func (u *unpacker) apply(ctx context.Context, r io.Reader, parent digest.Digest, name func() (digest.Digest, error)) (err error) {
+	defer u.busy()()
 	key := "extract-" + rand.Text()
 	mounts, err := u.snaps.Prepare(ctx, key, parent.String())
 	if err != nil {

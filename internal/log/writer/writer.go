@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"hoy/internal/log"
@@ -39,10 +38,10 @@ type Writer struct {
 	mu      sync.Mutex
 	file    *os.File // nil after a rotation that could not make the new file
 	size    int64
-	next    uint64        // number of the next record, where the format counts
-	partial [2][]byte     // begun lines, without their newline
-	dropped atomic.Uint64 // read while a disk may hold up everything else
-	lost    uint64        // of those dropped, how many the log does not show yet
+	next    uint64    // number of the next record, where the format counts
+	partial [2][]byte // begun lines, without their newline
+	dropped uint64
+	lost    uint64 // of those dropped, how many the log does not show yet
 	why     string
 	closed  bool
 	job     *job
@@ -150,7 +149,11 @@ func (w *Writer) Flush(s log.Stream) {
 }
 
 // Dropped of log.Writer.
-func (w *Writer) Dropped() uint64 { return w.dropped.Load() }
+func (w *Writer) Dropped() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dropped
+}
 
 // miss counts records that never came this far; the log shows where.
 func (w *Writer) miss(n uint64, why string) {
@@ -161,7 +164,7 @@ func (w *Writer) miss(n uint64, why string) {
 
 // drop counts; w.mu is held.
 func (w *Writer) drop(n uint64, why string) {
-	w.dropped.Add(n)
+	w.dropped += n
 	w.lost += n
 	w.why = why
 }

@@ -31,6 +31,9 @@ func (c *comparison) helpers() {
 		if err != nil || !slices.Contains(argv, "--exec-root") || !slices.Contains(argv, c.Exec) {
 			continue
 		}
+		if argv[1] == "guard" {
+			continue // above the monitor, which it names the same places
+		}
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		into := &c.daemon
 		if argv[1] == "monitor" {
