@@ -86,6 +86,10 @@ type Writer interface {
 	Write(s Stream, p []byte)
 	// Flush writes a begun line as it is; it is called when the stream has ended.
 	Flush(s Stream)
+	// WriteAt and FlushAt do it with the time that the records get, by which they
+	// are found again after a crash; p has at most 64 KiB.
+	WriteAt(s Stream, at time.Time, p []byte)
+	FlushAt(s Stream, at time.Time)
 	// Dropped is how many records were not kept.
 	Dropped() uint64
 	// Release ends every wait of Write, now and later: nobody may be waited for any more.

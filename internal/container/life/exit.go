@@ -22,6 +22,9 @@ const (
 	settled      = 10 * time.Second
 )
 
+// startTries is how often a restart is tried again that ended with its monitor.
+const startTries = 3
+
 // detachLimit bounds the release of what an ended container held.
 const detachLimit = 30 * time.Second
 
@@ -214,7 +217,12 @@ func (l *Life) restartLater(ctx context.Context, e *index.Entry) {
 		if e.Record() != r || wait.Err() != nil {
 			return
 		}
-		if err := l.Starter.Start(wait, e); err != nil {
+		err = l.Starter.Start(wait, e)
+		// A monitor that went away has left nothing of the start.
+		for n := 0; n < startTries && errdefs.IsUnavailable(err) && wait.Err() == nil; n++ {
+			err = l.Starter.Start(wait, e)
+		}
+		if err != nil {
 			l.Log.Error("restart policy could not start a container", "container", e.ID, "error", err)
 		}
 	}()

@@ -3,6 +3,7 @@ package writer
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"hoy/internal/log"
 )
@@ -25,6 +26,7 @@ type ring struct {
 // chunk is one piece of output; end says that the stream's begun line ends before it.
 type chunk struct {
 	s      log.Stream
+	at     time.Time
 	p      []byte
 	flush  bool
 	missed uint64
@@ -39,7 +41,10 @@ func newRing(w *Writer, size int64) *ring {
 }
 
 // Write of log.Writer.
-func (r *ring) Write(s log.Stream, p []byte) {
+func (r *ring) Write(s log.Stream, p []byte) { r.WriteAt(s, r.w.now(), p) }
+
+// WriteAt of log.Writer.
+func (r *ring) WriteAt(s log.Stream, at time.Time, p []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
@@ -50,16 +55,19 @@ func (r *ring) Write(s log.Stream, p []byte) {
 		r.missed += lines(p)
 		return
 	}
-	r.put(chunk{s: s, p: slices.Clone(p), missed: r.missed})
+	r.put(chunk{s: s, at: at, p: slices.Clone(p), missed: r.missed})
 	r.missed = 0
 }
 
 // Flush of log.Writer.
-func (r *ring) Flush(s log.Stream) {
+func (r *ring) Flush(s log.Stream) { r.FlushAt(s, r.w.now()) }
+
+// FlushAt of log.Writer.
+func (r *ring) FlushAt(s log.Stream, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.ended {
-		r.put(chunk{s: s, flush: true, missed: r.missed})
+		r.put(chunk{s: s, at: at, flush: true, missed: r.missed})
 		r.missed = 0
 	}
 }
@@ -97,10 +105,10 @@ func (r *ring) write(c chunk) {
 		r.w.miss(c.missed, "the buffer of max-buffer-size was full")
 	}
 	if c.flush {
-		r.w.Flush(c.s)
+		r.w.FlushAt(c.s, c.at)
 		return
 	}
-	r.w.Write(c.s, c.p)
+	r.w.WriteAt(c.s, c.at, c.p)
 }
 
 // drain waits until all that waits is written, and refuses more.

@@ -81,13 +81,16 @@ func open(cfg log.Config) (*Writer, error) {
 }
 
 // Write of log.Writer.
-func (w *Writer) Write(s log.Stream, p []byte) {
+func (w *Writer) Write(s log.Stream, p []byte) { w.WriteAt(s, w.now(), p) }
+
+// WriteAt of log.Writer.
+func (w *Writer) WriteAt(s log.Stream, at time.Time, p []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return
 	}
-	b := w.begin(s)
+	b := w.begin(s, at)
 	defer b.release()
 	if held := w.partial[s]; len(held) > 0 {
 		p = w.completeHeld(b, s, held, p)
@@ -134,13 +137,16 @@ func (w *Writer) completeHeld(b *batch, s log.Stream, held, p []byte) []byte {
 }
 
 // Flush of log.Writer.
-func (w *Writer) Flush(s log.Stream) {
+func (w *Writer) Flush(s log.Stream) { w.FlushAt(s, w.now()) }
+
+// FlushAt of log.Writer.
+func (w *Writer) FlushAt(s log.Stream, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || len(w.partial[s]) == 0 {
 		return
 	}
-	b := w.begin(s)
+	b := w.begin(s, at)
 	defer b.release()
 	line := w.partial[s]
 	w.partial[s] = nil
@@ -225,9 +231,9 @@ type batch struct {
 }
 
 // begin returns a batch; w.mu is held until its release.
-func (w *Writer) begin(s log.Stream) *batch {
+func (w *Writer) begin(s log.Stream, at time.Time) *batch {
 	b := batches.Get().(*batch)
-	b.w, b.s, b.at, b.buf, b.n = w, s, w.now(), b.buf[:0], 0
+	b.w, b.s, b.at, b.buf, b.n = w, s, at, b.buf[:0], 0
 	w.format.begin(b)
 	return b
 }

@@ -19,6 +19,7 @@ import (
 	"hoy/internal/monitor"
 	"hoy/internal/monitor/guard"
 	"hoy/internal/monitor/roster"
+	"hoy/internal/monitor/spool"
 	"hoy/internal/monitor/wire"
 	"hoy/internal/runtime"
 )
@@ -58,6 +59,9 @@ const bundles = "oci"
 
 // running is the directory in ExecRoot for what runs.
 const running = "running"
+
+// spoolFile in ExecRoot has output that is not in its log yet; the number is that of its form.
+const spoolFile = "spool.1"
 
 // byeTime bounds the wait for the guardian to end before us.
 const byeTime = time.Second
@@ -129,8 +133,13 @@ func newServer(opt Options, left *estate) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opt: opt, log: opt.Log, quit: make(chan struct{}), conns: map[*conn]struct{}{}}
-	s.trim = time.AfterFunc(quiet, debug.FreeOSMemory) // first: an exit may be announced at once
-	rec := record{exits: exits, bundles: filepath.Join(opt.ExecRoot, bundles)}
+	pool, err := spool.Open(filepath.Join(opt.ExecRoot, spoolFile), opt.Log)
+	if err != nil {
+		opt.Log.Error("output is read without a spool: if the monitor is killed, what it has in hand is lost", "error", err)
+	}
+	// First: an exit may be announced at once.
+	s.trim = time.AfterFunc(quiet, func() { pool.Trim(); debug.FreeOSMemory() })
+	rec := record{exits: exits, spool: pool, bundles: filepath.Join(opt.ExecRoot, bundles)}
 	if rec.roster, err = roster.OpenRoster(filepath.Join(opt.ExecRoot, running), opt.Log); err != nil {
 		return nil, err
 	}

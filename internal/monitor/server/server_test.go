@@ -38,6 +38,8 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
+		case "scribble":
+			os.Exit(scribble())
 		case "guard":
 			os.Exit(guardMain(os.Args[2:]))
 		case "monitor":

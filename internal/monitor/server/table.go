@@ -22,6 +22,7 @@ import (
 	"hoy/internal/monitor/guard"
 	"hoy/internal/monitor/reap"
 	"hoy/internal/monitor/roster"
+	"hoy/internal/monitor/spool"
 	"hoy/internal/monitor/stdio"
 	"hoy/internal/runtime"
 )
@@ -51,6 +52,7 @@ type table struct {
 	exits    *roster.Exits
 	roster   *roster.Roster
 	guard    *guard.Keeper
+	spool    *spool.Spool
 	log      *slog.Logger
 	announce func(monitor.Exit)
 	orphans  *reap.Orphans
@@ -75,11 +77,12 @@ type record struct {
 	bundles string
 	guard   *guard.Keeper
 	kept    guard.Kept
+	spool   *spool.Spool
 }
 
 func newTable(starter Starter, rec record, left *estate, log *slog.Logger, announce func(monitor.Exit)) *table {
 	t := &table{
-		starter: starter, exits: rec.exits, roster: rec.roster, guard: rec.guard, log: log, announce: announce,
+		starter: starter, exits: rec.exits, roster: rec.roster, guard: rec.guard, spool: rec.spool, log: log, announce: announce,
 		processes: map[monitor.ProcessID]*process{},
 		pending:   map[monitor.ProcessID]*stdio.Streams{},
 	}
@@ -95,6 +98,7 @@ func newTable(starter Starter, rec record, left *estate, log *slog.Logger, annou
 		log.Error("not everything goes on", "error", err)
 	}
 	t.awaitAdopted()
+	t.spool.Forget()
 	// One whose removal was interrupted is not known any more, and is removed as
 	// after a crash.
 	opt.Held = slices.DeleteFunc(left.Foreign, func(c foreign.Container) bool {
@@ -206,6 +210,7 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 		return monitor.Started{}, err
 	}
 	started := monitor.Started{Pid: child.Pid, StartTime: reap.StartTime(child.Pid), At: time.Now().UTC()}
+	p.streams.SpoolIn(t.spool, roster.Name(p.id))
 	if err := p.streams.Begin(child.Console, keep); err != nil {
 		t.log.Error("the streams of a process cannot be read", "process", roster.Name(p.id), "error", err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"hoy/internal/log"
 	"hoy/internal/monitor"
+	"hoy/internal/monitor/spool"
 )
 
 // Held is what is needed to go on with a running process's streams in another
@@ -80,16 +81,29 @@ func (s *Streams) Hold(keep func(*os.File) (int, error)) (h Held, err error) {
 	if s.log != nil {
 		h.Lines = s.log.Suspend()
 	}
+	for i, slot := range s.slots {
+		if slot != nil {
+			s.spool.Leave(s.name, log.Stream(i), slot)
+		}
+	}
 	return h, err
 }
 
-// Resume goes on with what Hold has described. keep, its log, is nil for none.
-func Resume(h Held, keep log.Writer) (*Streams, error) {
-	s := &Streams{cfg: h.Config, log: keep, begun: make(chan struct{}), ended: make(chan struct{})}
+// Origin is where resumed streams are kept.
+type Origin struct {
+	// Name is the process's, in Spool.
+	Name  string
+	Spool *spool.Spool
+	// Log is nil for none; Written counts the records of a time in it.
+	Log     log.Writer
+	Written func(stream log.Stream, at time.Time) int
+}
+
+// Resume goes on with what Hold has described.
+func Resume(h Held, o Origin) (*Streams, error) {
+	s := &Streams{cfg: h.Config, log: o.Log, spool: o.Spool, name: o.Name, begun: make(chan struct{}), ended: make(chan struct{})}
 	close(s.begun)
-	if keep != nil {
-		keep.Begun(h.Lines)
-	}
+	s.salvage(h.Lines, o.Written)
 	for i, fd := range h.Outputs {
 		if fd < 0 {
 			continue

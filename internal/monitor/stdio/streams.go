@@ -21,6 +21,7 @@ import (
 
 	"hoy/internal/log"
 	"hoy/internal/monitor"
+	"hoy/internal/monitor/spool"
 )
 
 // Streams are the standard streams of one process, from before it starts until
@@ -35,6 +36,12 @@ type Streams struct {
 	onIdle func()
 	// onStdin is called when input was closed; see OnStdin.
 	onStdin func()
+	// spool, under name, has what was read for the log; a stream has a slot while
+	// its reader has something in hand. last is the time of its last records.
+	spool *spool.Spool
+	name  string
+	slots [2]*spool.Slot
+	last  [2]int64
 
 	outputs   [2]*os.File // what is read: stdout (or the console), stderr
 	pumps     sync.WaitGroup
@@ -356,9 +363,7 @@ func (s *Streams) pump(stream log.Stream, f *os.File) {
 	if s.lingering.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 		s.pumpRest(stream, raw)
 	}
-	if s.log != nil {
-		s.log.Flush(stream)
-	}
+	s.flush(stream)
 }
 
 // pumpRest takes what is in the pipe now, without waiting for more.
@@ -380,6 +385,9 @@ func (s *Streams) pumpRest(stream log.Stream, raw syscall.RawConn) {
 
 // readOnce reads what is there through read and hands it on. io.EOF is the end.
 func (s *Streams) readOnce(stream log.Stream, read func(func(fd uintptr) bool) error) error {
+	if s.log != nil {
+		return s.readSpooled(stream, read)
+	}
 	var buf *[headerSize + readSize]byte
 	var n int
 	var opErr error
@@ -409,11 +417,8 @@ func (s *Streams) readOnce(stream log.Stream, read func(func(fd uintptr) bool) e
 	return nil
 }
 
-// hand gives n bytes behind the header's room to log and clients.
+// hand gives n bytes behind the header's room to clients.
 func (s *Streams) hand(stream log.Stream, buf *[headerSize + readSize]byte, n int) {
-	if s.log != nil {
-		s.log.Write(stream, buf[headerSize:headerSize+n])
-	}
 	clients := s.snapshot()
 	if len(clients) == 0 {
 		return
