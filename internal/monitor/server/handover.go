@@ -252,9 +252,7 @@ func (t *table) adopt(h heldProcess) error {
 			t.log.Error("a log cannot be gone on with", "process", roster.Name(h.ID), "error", err)
 		}
 	}
-	origin := stdio.Origin{Name: roster.Name(h.ID), Spool: t.spool, Log: keep,
-		Written: func(stream log.Stream, at time.Time) int { return writer.Written(*h.Log, stream, at) }}
-	if p.streams, err = stdio.Resume(h.Streams, origin); err != nil {
+	if p.streams, err = stdio.Resume(h.Streams, t.origin(p, keep)); err != nil {
 		return fmt.Errorf("%s: %w", roster.Name(h.ID), err)
 	}
 	if h.PidFD >= 0 {

@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hoy/internal/log"
+	"hoy/internal/log/writer"
 	"hoy/internal/monitor"
 	"hoy/internal/monitor/guard"
 	"hoy/internal/monitor/reap"
@@ -23,6 +25,12 @@ const (
 	// fateTime bounds the wait for the guardian's word on a process that has ended.
 	fateTime = 2 * time.Second
 )
+
+// origin is where a process's output is kept; keep is its log, nil for none.
+func (t *table) origin(p *process, keep log.Writer) stdio.Origin {
+	return stdio.Origin{Name: roster.Name(p.id), Spool: t.spool, Log: keep,
+		Written: func(stream log.Stream, at time.Time) int { return writer.Written(*p.log, stream, at) }}
+}
 
 // enlist leaves word of a process that runs, before anybody is told that it does.
 func (t *table) enlist(p *process, started monitor.Started, pidFD *os.File) error {

@@ -210,8 +210,7 @@ func (t *table) launch(p *process, req *monitor.StartRequest) (monitor.Started, 
 		return monitor.Started{}, err
 	}
 	started := monitor.Started{Pid: child.Pid, StartTime: reap.StartTime(child.Pid), At: time.Now().UTC()}
-	p.streams.SpoolIn(t.spool, roster.Name(p.id))
-	if err := p.streams.Begin(child.Console, keep); err != nil {
+	if err := p.streams.Begin(child.Console, t.origin(p, keep)); err != nil {
 		t.log.Error("the streams of a process cannot be read", "process", roster.Name(p.id), "error", err)
 	}
 	pidFD, err := stdio.Pollable(child.PidFD)

@@ -9,7 +9,6 @@ import (
 
 	"hoy/internal/log"
 	"hoy/internal/monitor"
-	"hoy/internal/monitor/spool"
 )
 
 // Held is what is needed to go on with a running process's streams in another
@@ -78,32 +77,22 @@ func (s *Streams) Hold(keep func(*os.File) (int, error)) (h Held, err error) {
 		number(&held.File, c.file)
 		h.Clients = append(h.Clients, held)
 	}
-	if s.log != nil {
-		h.Lines = s.log.Suspend()
+	if s.sink.Log != nil {
+		h.Lines = s.sink.Log.Suspend()
 	}
-	for i, slot := range s.slots {
+	for i, slot := range s.sink.slots {
 		if slot != nil {
-			s.spool.Leave(s.name, log.Stream(i), slot)
+			s.sink.Spool.Leave(s.sink.Name, log.Stream(i), slot)
 		}
 	}
 	return h, err
 }
 
-// Origin is where resumed streams are kept.
-type Origin struct {
-	// Name is the process's, in Spool.
-	Name  string
-	Spool *spool.Spool
-	// Log is nil for none; Written counts the records of a time in it.
-	Log     log.Writer
-	Written func(stream log.Stream, at time.Time) int
-}
-
 // Resume goes on with what Hold has described.
 func Resume(h Held, o Origin) (*Streams, error) {
-	s := &Streams{cfg: h.Config, log: o.Log, spool: o.Spool, name: o.Name, begun: make(chan struct{}), ended: make(chan struct{})}
+	s := &Streams{cfg: h.Config, sink: sink{Origin: o}, begun: make(chan struct{}), ended: make(chan struct{})}
 	close(s.begun)
-	s.salvage(h.Lines, o.Written)
+	s.sink.salvage(h.Lines)
 	for i, fd := range h.Outputs {
 		if fd < 0 {
 			continue

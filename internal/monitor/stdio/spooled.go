@@ -12,9 +12,23 @@ import (
 	"hoy/internal/monitor/spool"
 )
 
-// SpoolIn has output that goes to a log pass through sp, under the process's
-// name. It must be called before Begin.
-func (s *Streams) SpoolIn(sp *spool.Spool, name string) { s.spool, s.name = sp, name }
+// Origin is where a process's output is kept.
+type Origin struct {
+	// Name is the process's, in Spool, which may be nil.
+	Name  string
+	Spool *spool.Spool
+	// Log is nil for none; Written counts the records of a time in it.
+	Log     log.Writer
+	Written func(stream log.Stream, at time.Time) int
+}
+
+// sink is the way of output to a log: what is read is in the spool before it is
+// anywhere else. A stream has a slot while its reader has something in hand.
+type sink struct {
+	Origin
+	slots [2]*spool.Slot
+	last  [2]int64 // the time of a stream's last records
+}
 
 // chunk is output that was read, in a slot or in a buffer of the pool.
 type chunk struct {
@@ -23,16 +37,15 @@ type chunk struct {
 	data []byte
 }
 
-// readSpooled is readOnce for output that a log keeps: what is read is in the
-// spool before it is anywhere else.
+// readSpooled is readOnce for output that a log keeps.
 func (s *Streams) readSpooled(stream log.Stream, read func(func(fd uintptr) bool) error) error {
 	var c chunk
 	var opErr error
 	err := read(func(fd uintptr) bool {
-		if c, opErr = s.take(stream, int(fd)); !errors.Is(opErr, unix.EAGAIN) {
+		if c, opErr = s.sink.take(stream, int(fd)); !errors.Is(opErr, unix.EAGAIN) {
 			return true
 		}
-		if slot := s.slots[stream]; slot != nil {
+		if slot := s.sink.slots[stream]; slot != nil {
 			slot.Rest()
 		}
 		return false
@@ -43,38 +56,45 @@ func (s *Streams) readSpooled(stream log.Stream, read func(func(fd uintptr) bool
 		}
 		return err
 	}
-	at := s.stamp(stream)
-	if c.slot == nil {
-		s.log.WriteAt(stream, at, c.data)
+	begun := s.sink.store(stream, c)
+	switch {
+	case c.slot == nil:
 		s.hand(stream, c.buf, len(c.data))
 		buffers.Put(c.buf)
-		return nil
-	}
-	begun := c.slot.Write(at, func(p []byte) { s.log.WriteAt(stream, at, p) })
-	if len(s.snapshot()) > 0 {
+	case len(s.snapshot()) > 0:
 		buf := buffers.Get().(*[headerSize + readSize]byte)
 		s.hand(stream, buf, copy(buf[headerSize:], c.data))
 		buffers.Put(buf)
 	}
 	if !begun {
-		s.freeSlot(stream)
+		s.sink.free(stream)
 	}
 	return nil
 }
 
+// store writes what was read to the log, and says whether a slot has a begun line.
+func (k *sink) store(stream log.Stream, c chunk) (begun bool) {
+	at := k.stamp(stream)
+	if c.slot == nil {
+		k.Log.WriteAt(stream, at, c.data)
+		return false
+	}
+	return c.slot.Write(at, func(p []byte) { k.Log.WriteAt(stream, at, p) })
+}
+
 // take reads what is there, into the stream's slot where there is memory for one.
-func (s *Streams) take(stream log.Stream, fd int) (c chunk, err error) {
+func (k *sink) take(stream log.Stream, fd int) (c chunk, err error) {
 	n, err := available(fd)
 	if err != nil {
 		return c, err
 	}
-	if s.slots[stream] == nil {
-		s.slots[stream] = s.spool.Take(s.name, stream)
+	if k.slots[stream] == nil {
+		k.slots[stream] = k.Spool.Take(k.Name, stream)
 	}
 	var room []byte
-	if c.slot = s.slots[stream]; c.slot != nil {
+	if c.slot = k.slots[stream]; c.slot != nil {
 		if room = c.slot.Reading(n); room == nil {
-			s.freeSlot(stream) // what it holds is with the log's writer, too
+			k.free(stream) // what it holds is with the log's writer, too
 			c.slot = nil
 		}
 	}
@@ -139,66 +159,66 @@ func available(fd int) (int, error) {
 }
 
 // stamp is the time of the next records of a stream, and no two are the same.
-func (s *Streams) stamp(stream log.Stream) time.Time {
-	s.last[stream] = max(time.Now().UnixNano(), s.last[stream]+1)
-	return time.Unix(0, s.last[stream])
+func (k *sink) stamp(stream log.Stream) time.Time {
+	k.last[stream] = max(time.Now().UnixNano(), k.last[stream]+1)
+	return time.Unix(0, k.last[stream])
 }
 
-func (s *Streams) freeSlot(stream log.Stream) {
-	if slot := s.slots[stream]; slot != nil {
-		s.slots[stream] = nil
+func (k *sink) free(stream log.Stream) {
+	if slot := k.slots[stream]; slot != nil {
+		k.slots[stream] = nil
 		slot.Free()
 	}
 }
 
 // flush ends a stream's begun line.
-func (s *Streams) flush(stream log.Stream) {
-	if s.log == nil {
+func (k *sink) flush(stream log.Stream) {
+	if k.Log == nil {
 		return
 	}
-	at := s.stamp(stream)
-	if slot := s.slots[stream]; slot != nil {
-		slot.Flush(at, func() { s.log.FlushAt(stream, at) })
+	at := k.stamp(stream)
+	if slot := k.slots[stream]; slot != nil {
+		slot.Flush(at, func() { k.Log.FlushAt(stream, at) })
 	} else {
-		s.log.FlushAt(stream, at)
+		k.Log.FlushAt(stream, at)
 	}
-	s.freeSlot(stream)
+	k.free(stream)
 }
 
 // salvage takes over what an earlier monitor had in hand, in the spool or, where
 // it has handed over, in lines. written counts the records of a time in the log.
-func (s *Streams) salvage(lines [2][]byte, written func(stream log.Stream, at time.Time) int) {
+func (k *sink) salvage(lines [2][]byte) {
 	var rest [2][]byte
-	for i := range s.slots {
+	for i := range k.slots {
 		stream := log.Stream(i)
-		slot := s.spool.Left(s.name, stream)
-		if slot != nil && s.log == nil {
+		slot := k.Spool.Left(k.Name, stream)
+		if slot != nil && k.Log == nil {
 			slot.Free()
 			continue
 		}
 		if slot != nil {
 			var line []byte
-			line, rest[i] = slot.Recover(func(at time.Time) int { return written(stream, at) })
+			line, rest[i] = slot.Recover(func(at time.Time) int { return k.Written(stream, at) })
 			lines[i] = slices.Clone(line)
 		} else if len(lines[i]) > 0 {
-			if slot = s.spool.Take(s.name, stream); slot != nil {
+			if slot = k.Spool.Take(k.Name, stream); slot != nil {
 				slot.Hold(lines[i])
 			}
 		}
-		s.slots[i] = slot
+		k.slots[i] = slot
 	}
-	if s.log == nil {
+	if k.Log == nil {
 		return
 	}
-	s.log.Begun(lines)
-	for i, slot := range s.slots {
+	k.Log.Begun(lines)
+	for i, slot := range k.slots {
 		stream := log.Stream(i)
 		if slot != nil && len(rest[i]) > 0 {
-			at := s.stamp(stream)
-			slot.Write(at, func(p []byte) { s.log.WriteAt(stream, at, p) })
+			at := k.stamp(stream)
+			slot.Write(at, func(p []byte) { k.Log.WriteAt(stream, at, p) })
 		}
 		if slot != nil && slot.Empty() {
-			s.freeSlot(stream)
+			k.free(stream)
 		}
 	}
 }

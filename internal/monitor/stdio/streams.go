@@ -21,7 +21,6 @@ import (
 
 	"hoy/internal/log"
 	"hoy/internal/monitor"
-	"hoy/internal/monitor/spool"
 )
 
 // Streams are the standard streams of one process, from before it starts until
@@ -29,19 +28,13 @@ import (
 type Streams struct {
 	cfg   monitor.Stdio
 	child [3]*os.File // the process's ends, until Begin
-	log   log.Writer
+	sink  sink
 	begun chan struct{} // closed when console and log are there
 	ended chan struct{} // closed by finish
 	// onIdle is called when the last client has gone; see OnIdle.
 	onIdle func()
 	// onStdin is called when input was closed; see OnStdin.
 	onStdin func()
-	// spool, under name, has what was read for the log; a stream has a slot while
-	// its reader has something in hand. last is the time of its last records.
-	spool *spool.Spool
-	name  string
-	slots [2]*spool.Slot
-	last  [2]int64
 
 	outputs   [2]*os.File // what is read: stdout (or the console), stderr
 	pumps     sync.WaitGroup
@@ -143,11 +136,11 @@ func (s *Streams) OnStdin(f func()) {
 	s.onStdin = f
 }
 
-// Begin takes over console (nil without a terminal) and keep, its log (nil for none), and
-// starts to read. The process runs.
-func (s *Streams) Begin(console *os.File, keep log.Writer) error {
+// Begin takes over console (nil without a terminal) and the log, and starts to
+// read. The process runs.
+func (s *Streams) Begin(console *os.File, o Origin) error {
 	s.closeChild()
-	s.log = keep
+	s.sink.Origin = o
 	if console != nil {
 		f, err := Pollable(console)
 		if err != nil {
@@ -294,8 +287,8 @@ func (s *Streams) linger() {
 	for _, c := range s.snapshot() {
 		_ = c.file.SetWriteDeadline(past)
 	}
-	if s.log != nil {
-		s.log.Release()
+	if s.sink.Log != nil {
+		s.sink.Log.Release()
 	}
 }
 
@@ -310,8 +303,8 @@ func (s *Streams) finish() {
 	for _, c := range clients {
 		c.finish()
 	}
-	if s.log != nil {
-		_ = s.log.Close()
+	if s.sink.Log != nil {
+		_ = s.sink.Log.Close()
 	}
 }
 
@@ -363,7 +356,7 @@ func (s *Streams) pump(stream log.Stream, f *os.File) {
 	if s.lingering.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 		s.pumpRest(stream, raw)
 	}
-	s.flush(stream)
+	s.sink.flush(stream)
 }
 
 // pumpRest takes what is in the pipe now, without waiting for more.
@@ -385,7 +378,7 @@ func (s *Streams) pumpRest(stream log.Stream, raw syscall.RawConn) {
 
 // readOnce reads what is there through read and hands it on. io.EOF is the end.
 func (s *Streams) readOnce(stream log.Stream, read func(func(fd uintptr) bool) error) error {
-	if s.log != nil {
+	if s.sink.Log != nil {
 		return s.readSpooled(stream, read)
 	}
 	var buf *[headerSize + readSize]byte
@@ -438,8 +431,8 @@ func (s *Streams) hand(stream log.Stream, buf *[headerSize + readSize]byte, n in
 
 // Dropped is how many log records the disk had no room for.
 func (s *Streams) Dropped() uint64 {
-	if s.log == nil {
+	if s.sink.Log == nil {
 		return 0
 	}
-	return s.log.Dropped()
+	return s.sink.Log.Dropped()
 }
