@@ -105,7 +105,7 @@ func newTable(starter Starter, rec record, left *estate, log *slog.Logger, annou
 		return t.processes[monitor.ProcessID{Container: c.ID}] == nil
 	})
 	t.foreign = foreign.Open(opt)
-	if reap.IsSubreaper() {
+	if reap.IsSubreaper() || len(opt.Held) > 0 {
 		if err := t.orphans.Adopt(); err != nil {
 			log.Error("orphans are not reaped", "error", err)
 		}
