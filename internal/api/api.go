@@ -41,11 +41,17 @@ type Options struct {
 	Log        *slog.Logger
 	// Ease, where not nil, makes room on a full disk for a request that frees more.
 	Ease func() bool
+	// Watchers are told of each call that has a route.
+	Watchers []Watcher
 }
+
+// Watcher is told of a call when it begins, and with its status when it has
+// ended. The request that it returns takes the place of the one it was given.
+type Watcher func(route string, r *http.Request) (*http.Request, func(status int))
 
 // New makes the handler of the whole API.
 func New(opt Options) http.Handler {
-	h := &handler{mux: http.NewServeMux(), log: opt.Log, ease: opt.Ease, server: "hoy/" + version.Version + " (" + runtime.GOOS + ")"}
+	h := &handler{mux: http.NewServeMux(), log: opt.Log, ease: opt.Ease, watchers: opt.Watchers, server: "hoy/" + version.Version + " (" + runtime.GOOS + ")"}
 	containers.Register(h, opt.Containers)
 	execs.Register(h, opt.Execs)
 	images.Register(h, opt.Images)
@@ -65,12 +71,19 @@ type handler struct {
 	log    *slog.Logger
 	ease   func() bool
 	server string
+	// watchers are told of each call, the first first.
+	watchers []Watcher
 }
 
 // Handle implements [edge.Routes].
 func (h *handler) Handle(pattern string, serve edge.Handler) {
 	h.mux.HandleFunc(pattern, func(rw http.ResponseWriter, r *http.Request) {
 		w := rw.(*writer)
+		for _, watch := range h.watchers {
+			next, done := watch(pattern, r)
+			r = next
+			defer func() { done(w.outcome()) }()
+		}
 		err := serve(w, r)
 		if err == nil {
 			return
@@ -196,10 +209,22 @@ func (h *handler) recover(w *writer, r *http.Request) {
 type writer struct {
 	http.ResponseWriter
 	started bool
+	status  int
+}
+
+// outcome is the status that was sent; a call that sent nothing at all failed.
+func (w *writer) outcome() int {
+	switch {
+	case w.status != 0:
+		return w.status
+	case w.started:
+		return http.StatusOK
+	}
+	return http.StatusInternalServerError
 }
 
 func (w *writer) WriteHeader(status int) {
-	w.started = true
+	w.started, w.status = true, status
 	w.ResponseWriter.WriteHeader(status)
 }
 

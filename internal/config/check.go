@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -40,7 +41,7 @@ func (c *Config) finish() error {
 		u.Name = name
 	}
 	return errors.Join(
-		c.checkLog(), c.checkRoots(), c.checkStorage(), c.checkNetwork(), c.checkRegistries(),
+		c.checkLog(), c.checkMetrics(), c.checkRoots(), c.checkStorage(), c.checkNetwork(), c.checkRegistries(),
 		c.checkContainers(), c.checkRuntimes(), c.checkLabels(),
 	)
 }
@@ -68,6 +69,16 @@ func (c *Config) checkLog() error {
 		errs = append(errs, fmt.Errorf("invalid log-format %q: must be text or json", c.LogFormat))
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Config) checkMetrics() error {
+	if c.MetricsAddr == "" {
+		return nil
+	}
+	if _, port, err := net.SplitHostPort(c.MetricsAddr); err != nil || port == "" {
+		return fmt.Errorf("invalid metrics-addr %q: must be HOST:PORT", c.MetricsAddr)
+	}
+	return nil
 }
 
 func (c *Config) checkRoots() error {

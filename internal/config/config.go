@@ -27,6 +27,8 @@ type Config struct {
 	Group                       string
 	LogLevel, LogFormat         string
 	Debug                       bool
+	// MetricsAddr is where Prometheus finds the metrics; empty is nowhere.
+	MetricsAddr string
 
 	TLS, TLSVerify              bool
 	TLSCACert, TLSCert, TLSKey  string

@@ -32,6 +32,7 @@ var options = []option{
 	{key: "log-level", short: "l", usage: "Logging level: debug, info, warn, error", at: func(c *Config) any { return &c.LogLevel }, reload: true},
 	{key: "log-format", usage: "Format of the daemon's own log: text or json", at: func(c *Config) any { return &c.LogFormat }},
 	{key: "debug", short: "D", usage: "Enable debug mode", at: func(c *Config) any { return &c.Debug }, reload: true},
+	{key: "metrics-addr", usage: "HOST:PORT to serve Prometheus metrics on, at /metrics", at: func(c *Config) any { return &c.MetricsAddr }},
 
 	{key: "tls", usage: "Use TLS on TCP; implied by --tlsverify", at: func(c *Config) any { return &c.TLS }},
 	{key: "tlsverify", usage: "Use TLS on TCP and serve only clients with a certificate of the authority", at: func(c *Config) any { return &c.TLSVerify }},

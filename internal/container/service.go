@@ -135,6 +135,9 @@ func (s *Service) Lingers() bool {
 	return false
 }
 
+// HealthChecks is how many were made, and how many of those failed.
+func (s *Service) HealthChecks() (made, failed uint64) { return s.checks.Counts() }
+
 // Counts is how many containers there are, and how many of them run, are paused, or do neither.
 func (s *Service) Counts() (all, running, paused, stopped int) {
 	for _, e := range s.core.Index.All() {

@@ -117,10 +117,14 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 		},
 		Room: d.disk.State,
 	})
+	watchers, err := d.observe(ctx, sys, &back)
+	if err != nil {
+		return err
+	}
 	d.disk.SetHint(sys.Prunable)
 	handler := api.New(api.Options{
 		Containers: d.containers, Execs: d.containers, Images: d.images, Volumes: d.volumes, Networks: networkBackend{d.networks, d.containers.Plugs},
-		System: sys, Log: d.log, Ease: d.disk.Ease,
+		System: sys, Log: d.log, Ease: d.disk.Ease, Watchers: watchers,
 	})
 	trimMemory()
 	defer d.watchSignals()()

@@ -11,7 +11,7 @@ import (
 var layers = [][]string{
 	{"cmd"},
 	{"internal/daemon"},
-	{"internal/cli", "internal/api", "internal/system", "internal/config"},
+	{"internal/cli", "internal/api", "internal/system", "internal/config", "internal/metrics", "internal/trace"},
 	{"internal/container"},
 	{"internal/image"},
 	{"internal/network"},

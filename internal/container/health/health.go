@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -35,7 +36,9 @@ type Checks struct {
 	mu      sync.Mutex
 	running map[string]*runner
 	closed  bool
-	wait    sync.WaitGroup
+	// made and failed count probes.
+	made, failed atomic.Uint64
+	wait         sync.WaitGroup
 	// publish orders the changes of what is published.
 	publish sync.Mutex
 }
@@ -89,6 +92,9 @@ func (c *Checks) Changed(e *index.Entry, r *record.Record) {
 		}
 	}
 }
+
+// Counts is how many probes were made, and how many of those failed.
+func (c *Checks) Counts() (made, failed uint64) { return c.made.Load(), c.failed.Load() }
 
 // begin is called with mu held.
 func (c *Checks) begin(e *index.Entry, r *record.Record, prober newProber) {
@@ -180,6 +186,7 @@ func pause(h *container.Health, r *record.Record, now time.Time) time.Duration {
 func (c *Checks) probe(ctx context.Context, p Prober, timeout time.Duration) container.HealthcheckResult {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	c.made.Add(1)
 	res := container.HealthcheckResult{Start: c.Now()}
 	code, out, err := p.Probe(limited)
 	res.End, res.ExitCode, res.Output = c.Now(), code, out
@@ -191,6 +198,9 @@ func (c *Checks) probe(ctx context.Context, p Prober, timeout time.Duration) con
 		}
 	case err != nil:
 		res.ExitCode, res.Output = -1, err.Error()
+	}
+	if res.ExitCode != 0 {
+		c.failed.Add(1)
 	}
 	if len(res.Output) > maxOutput {
 		res.Output = res.Output[:maxOutput] + "..."

@@ -12,6 +12,7 @@ import (
 
 	"hoy/internal/container/core"
 	"hoy/internal/container/index"
+	"hoy/internal/container/record"
 	"hoy/internal/request"
 )
 
@@ -225,4 +226,32 @@ func offer(ch chan result, r result) {
 	default:
 	}
 	ch <- r
+}
+
+// Usage is what one container has used.
+type Usage struct {
+	*record.Record
+	*container.StatsResponse
+	// OOMKills counts processes of this run that were killed for want of memory.
+	OOMKills uint64
+	Health   *container.Health
+}
+
+// Each samples every container that runs, once.
+func (s *Sampler) Each(yield func(Usage)) {
+	for _, e := range s.Index.All() {
+		r, run := e.Record(), e.Run()
+		if run == nil || !r.State.Phase.HasProcess() {
+			continue
+		}
+		got, err := s.Latest(e)
+		if err != nil || got.Read.IsZero() {
+			continue // it has ended, or its group cannot be read: then it has no numbers
+		}
+		u := Usage{Record: r, StatsResponse: got, Health: e.Health()}
+		if n, err := run.Group.OOMKills(); err == nil {
+			u.OOMKills = n
+		}
+		yield(u)
+	}
 }
