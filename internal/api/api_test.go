@@ -58,7 +58,7 @@ type fixture struct {
 	images     *doubleImages
 }
 
-func newFixture() *fixture {
+func newFixture(watchers ...Watcher) *fixture {
 	c := &calls{}
 	f := &fixture{
 		calls: c, containers: &doubleContainers{calls: c, waiting: make(chan container.WaitResponse, 1)},
@@ -67,7 +67,7 @@ func newFixture() *fixture {
 	f.Handler = New(Options{
 		Containers: f.containers, Execs: f.execs, Images: f.images,
 		Volumes: &doubleVolumes{calls: c}, Networks: &doubleNetworks{calls: c}, System: &doubleSystem{calls: c},
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), Watchers: watchers,
 	})
 	return f
 }
