@@ -5,6 +5,7 @@ package container
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"hoy/internal/container/restore"
 	"hoy/internal/container/sampler"
 	"hoy/internal/container/start"
+	"hoy/internal/reconcile"
 	"hoy/internal/runtime/armor"
 	"hoy/internal/store"
 )
@@ -42,8 +44,10 @@ type Service struct {
 
 	core   *core.Core
 	checks *health.Checks
-	cancel context.CancelFunc
-	ended  chan struct{}
+	// restorer goes on comparing after Restore.
+	restorer *restore.Restorer
+	cancel   context.CancelFunc
+	ended    chan struct{}
 }
 
 // New builds the service. Restore must be called before it is used.
@@ -81,8 +85,8 @@ func New(db *store.DB, d deps.Deps, set deps.Settings) (*Service, error) {
 func (s *Service) Restore(ctx context.Context) (restore.Report, error) {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel, s.ended = cancel, make(chan struct{})
-	r := &restore.Restorer{Core: s.core, Life: s.Life, Remover: s.Remover}
-	rep, err := r.Restore(run)
+	s.restorer = &restore.Restorer{Core: s.core, Life: s.Life, Remover: s.Remover}
+	rep, err := s.restorer.Restore(run)
 	if err != nil {
 		cancel()
 		close(s.ended)
@@ -108,6 +112,13 @@ func (s *Service) Close() {
 	s.Drain()
 	s.core.Ledger.Flush()
 }
+
+// Check compares the containers with the machine.
+func (s *Service) Check(ctx context.Context) []reconcile.Finding { return s.restorer.Check(ctx) }
+
+// NetNS opens the network namespace of a running container. A process that ended
+// is none of it, even where another has its number.
+func (s *Service) NetNS(id string) (*os.File, error) { return s.restorer.NetNS(id) }
 
 // Use is one container's hold on an image.
 type Use struct {

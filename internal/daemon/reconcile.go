@@ -10,11 +10,14 @@ import (
 // newLoop makes who compares store and machine; it looks until the daemon ends.
 func (d *Daemon) newLoop(ctx context.Context, back *undo.Stack) *reconcile.Loop {
 	loop := &reconcile.Loop{
-		Checks: []reconcile.Check{},
-		Told:   []reconcile.Check{d.damages.Check, d.images.Check},
-		Deep:   []reconcile.Check{d.images.CheckAll},
-		Also:   d.images.KeepCopies,
-		Log:    d.log,
+		Checks: []reconcile.Check{
+			d.containers.Check, d.volumes.Check,
+			func(ctx context.Context) []reconcile.Finding { return d.networks.Check(ctx, d.containers.NetNS) },
+		},
+		Told: []reconcile.Check{d.damages.Check, d.images.Check},
+		Deep: []reconcile.Check{d.images.CheckAll},
+		Also: d.images.KeepCopies,
+		Log:  d.log,
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})

@@ -80,6 +80,13 @@ func (e *Entry) SetRun(r *Run) {
 	}
 }
 
+// Regroup gives the present run another cgroup. The caller has the turn.
+func (e *Entry) Regroup(g deps.Group) {
+	if old := e.run.Load(); old != nil {
+		e.run.Store(&Run{Group: g, Ended: old.Ended})
+	}
+}
+
 // Turn waits until no one else changes the container. The result must be called once.
 func (e *Entry) Turn(ctx context.Context) (done func(), err error) {
 	select {

@@ -125,6 +125,18 @@ func (x *Index) All() []*Entry {
 	return all
 }
 
+// Reserved says whether an id holds a name: so does one whose container is being made.
+func (x *Index) Reserved(id string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, holder := range x.names {
+		if holder == id {
+			return true
+		}
+	}
+	return false
+}
+
 // Taken says whether a name is taken.
 func (x *Index) Taken(name string) bool {
 	x.mu.RLock()

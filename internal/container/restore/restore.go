@@ -299,7 +299,7 @@ func (x *Restorer) killLost(r *record.Record) {
 // sweep removes processes, cgroups, snapshots and directories that no container owns.
 func (x *Restorer) sweep(ctx context.Context, states []monitor.ProcessState, rep *Report) {
 	// What cannot be read is not swept: whoever puts its record right has it back.
-	known := func(id string) bool { _, ok := x.Index.Get(id); return ok || x.Ledger.Damaged(id) }
+	known := x.known
 	for _, s := range states {
 		if known(s.ID.Container) {
 			continue
