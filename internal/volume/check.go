@@ -84,7 +84,7 @@ func (s *Service) takeBack(name string) error {
 		return err
 	}
 	s.mu.Lock()
-	s.volumes[name] = &entry{record: r, users: map[string]bool{}, size: -1}
+	s.volumes[name] = &entry{record: r, users: map[string]bool{}}
 	s.mu.Unlock()
 	return nil
 }
