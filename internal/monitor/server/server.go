@@ -275,7 +275,7 @@ func (s *Server) settle(except *conn) {
 	s.mu.Lock()
 	var dead []*conn
 	for c := range s.conns {
-		if c != except && c.wire.HungUp() {
+		if c != except && !c.given.Load() && c.wire.HungUp() {
 			dead = append(dead, c)
 		}
 	}
