@@ -3,6 +3,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -127,7 +128,7 @@ func (b *Bucket[T]) Put(id string, v T) error {
 		return fmt.Errorf("store: encode %s %s: %w", b.name, id, err)
 	}
 	data = durable.Seal(sealOf(b.name, []byte(id)), data)
-	err = b.db.update(func(tx *bolt.Tx) error { return tx.Bucket(b.name).Put([]byte(id), data) })
+	err = b.change(id, func(in *bolt.Bucket) error { return in.Put([]byte(id), data) })
 	if err != nil {
 		return fmt.Errorf("store: put %s %s: %w", b.name, id, err)
 	}
@@ -135,9 +136,35 @@ func (b *Bucket[T]) Put(id string, v T) error {
 	return nil
 }
 
+// change does something to one record. A commit that failed at its last sync may
+// have happened all the same: what its caller takes for refused is put back.
+func (b *Bucket[T]) change(id string, do func(*bolt.Bucket) error) error {
+	var before []byte
+	err := b.db.update(func(tx *bolt.Tx) error {
+		in := tx.Bucket(b.name)
+		before = bytes.Clone(in.Get([]byte(id)))
+		return do(in)
+	})
+	if err == nil {
+		return nil
+	}
+	_ = b.db.update(func(tx *bolt.Tx) error { // the failure above is the one to tell
+		in := tx.Bucket(b.name)
+		switch now := in.Get([]byte(id)); {
+		case bytes.Equal(now, before):
+			return nil
+		case before == nil:
+			return in.Delete([]byte(id))
+		default:
+			return in.Put([]byte(id), before)
+		}
+	})
+	return err
+}
+
 // Delete removes the record. That it is absent is no error.
 func (b *Bucket[T]) Delete(id string) error {
-	err := b.db.update(func(tx *bolt.Tx) error { return tx.Bucket(b.name).Delete([]byte(id)) })
+	err := b.change(id, func(in *bolt.Bucket) error { return in.Delete([]byte(id)) })
 	if err != nil {
 		return fmt.Errorf("store: delete %s %s: %w", b.name, id, err)
 	}

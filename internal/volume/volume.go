@@ -279,10 +279,11 @@ func (s *Service) Create(ctx context.Context, req volume.CreateRequest) (*volume
 		return v, nil
 	}
 	r := record{Created: time.Now().UTC(), Labels: labels, Options: maps.Clone(req.DriverOpts)}
-	if err := s.makeDir(req.Name); err != nil {
-		return nil, fmt.Errorf("create %s: %w", req.Name, err)
+	err = s.makeDir(req.Name)
+	if err == nil {
+		err = s.bucket.Put(req.Name, r)
 	}
-	if err := s.bucket.Put(req.Name, r); err != nil {
+	if err != nil {
 		_ = os.Remove(filepath.Join(s.opt.Root, req.Name, dataDir))
 		_ = os.Remove(filepath.Join(s.opt.Root, req.Name))
 		return nil, fmt.Errorf("create %s: %w", req.Name, err)

@@ -13,7 +13,8 @@
 // TestFaults: for each system call that changes something and that the daemon or
 // the monitor makes for a create, start, stop, remove, pull or commit, the call
 // fails, is late, or the daemon is killed in front of it. Then the same operation
-// is done again and must succeed, and the audit must find nothing left over. The
+// is done again and must succeed, and the audit must find nothing left over (what
+// a failed removal left, it must not find after the next start). The
 // real programs run, with nothing in them for this: the kernel asks the test
 // before each such call (see supervisor).
 //

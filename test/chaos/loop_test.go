@@ -80,7 +80,7 @@ func run(t *testing.T, o options) {
 	l.e = engine.Start(t)
 	l.left.Store(int64(o.operations))
 	l.e.Busybox()
-	remotes := l.remotes()
+	remotes := l.remotes(workers)
 	l.e.Must("run", "-d", "--name", "always", "--restart", "always", "busybox", "sh", "-c", "sleep 1; exit 3")
 	l.e.Must("run", "-d", "--name", "failing", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo try; exit 5")
 	w := openWires(t, l.e)
@@ -100,13 +100,13 @@ func run(t *testing.T, o options) {
 		kills, l.done, l.cut, l.slow.Round(time.Millisecond), l.which, w)
 }
 
-// remotes are an image for each worker in a registry, which share one layer and
+// remotes are n images in a registry, which share one layer and
 // have one of their own.
-func (l *loop) remotes() (refs []string) {
+func (l *loop) remotes(n int) (refs []string) {
 	l.e.Must("run", "--name", "noise", "busybox", "dd", "if=/dev/urandom", "of=/noise", "bs=1M", "count=4")
 	l.e.Must("commit", "noise", "noise")
 	address := engine.Registry(l.t, l.t.TempDir())
-	for i := range workers {
+	for i := range n {
 		name := fmt.Sprintf("noise%d", i)
 		l.e.Must("run", "--name", name, "noise", "dd", "if=/dev/urandom", "of=/own", "bs=64k", "count=4")
 		ref := fmt.Sprintf("%s/noise:%d", address, i)
@@ -121,14 +121,22 @@ func (l *loop) remotes() (refs []string) {
 	return refs
 }
 
+// patient is how long daemons are killed in the short form: on a machine that is
+// busy with other things hardly an operation is answered within a second.
+const patient = 45 * time.Second
+
 // killer kills the daemon about every second until the workers are done.
 func (l *loop) killer(o options, finished <-chan struct{}) (kills int) {
-	rnd := rand.New(rand.NewPCG(l.seed, 0))
+	rnd, began := rand.New(rand.NewPCG(l.seed, 0)), time.Now()
 	for {
 		select {
 		case <-finished:
 			return kills
 		case <-time.After(time.Duration(800+rnd.IntN(400)) * time.Millisecond):
+		}
+		if !long() && time.Since(began) > patient {
+			<-finished
+			return kills
 		}
 		l.life.Add(1)
 		l.e.Kill()

@@ -126,12 +126,12 @@ func (w *worker) live() {
 }
 
 // ended are refusals of what needs a running container, where it ended by itself.
-var ended = []string{"is not running", "already paused", "is not paused", "exited"}
+var ended = []string{"is not running", "already paused", "is not paused", "exited", "received 404", "received 409"}
 
 // step goes on to a state by a command, or finds out what became of it.
 func (w *worker) step(to container.ContainerState, args ...string) {
 	var refusals []string
-	if w.state == container.StateRunning {
+	if w.state == container.StateRunning || w.state == container.StatePaused {
 		refusals = ended
 	}
 	a := w.try(refusals, args...)
@@ -145,8 +145,9 @@ func (w *worker) step(to container.ContainerState, args ...string) {
 // look asks what the state is after a step that did not succeed.
 func (w *worker) look(to container.ContainerState, cut bool) {
 	allowed := []container.ContainerState{w.state}
-	if w.state == container.StateRunning {
-		allowed = append(allowed, container.StateExited) // by itself, or on the way to what was asked for
+	if w.state == container.StateRunning || w.state == container.StatePaused {
+		// By itself, also in the moment in which it was paused, or on the way to what was asked for.
+		allowed = append(allowed, container.StateExited)
 	}
 	if cut {
 		allowed = append(allowed, to)
@@ -155,8 +156,6 @@ func (w *worker) look(to container.ContainerState, cut bool) {
 			allowed = append(allowed, container.StateCreated, container.StateExited)
 		case to == container.StateRunning:
 			allowed = append(allowed, container.StateExited) // started, and ended by itself
-		case to == absent && w.state == container.StatePaused:
-			allowed = append(allowed, container.StateExited)
 		}
 	}
 	found, name := absent, w.name
@@ -262,8 +261,9 @@ func (w *worker) resting() {
 		w.check()
 		w.step(absent, "rm", "-v", w.name)
 	default:
-		w.hard = false
-		w.step(container.StateRunning, "start", w.name)
+		if w.step(container.StateRunning, "start", w.name); w.state == container.StateRunning {
+			w.hard = false
+		}
 	}
 }
 

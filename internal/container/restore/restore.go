@@ -160,7 +160,9 @@ func (x *Restorer) adopt(ctx context.Context, r *record.Record, procs map[string
 	}
 	g, err := x.Cgroups.Open(r.HostConfig.CgroupParent, r.ID)
 	if err != nil {
-		x.Log.Error("cgroup of a running container not found", "container", r.ID, "error", err)
+		if p.Exit == nil {
+			x.Log.Error("cgroup of a running container not found", "container", r.ID, "error", err)
+		}
 		g = goneGroup{}
 	} else if p.Exit == nil {
 		x.freezeAsTold(r, g)

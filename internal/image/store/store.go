@@ -27,6 +27,7 @@ import (
 
 	"hoy/internal/durable/boltfile"
 	"hoy/internal/image/driver"
+	"hoy/internal/image/ingest"
 	"hoy/internal/reconcile"
 	"hoy/internal/space"
 )
@@ -95,7 +96,7 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("image store: meta.db: %w", err)
 	}
-	s.meta = metadata.NewDB(s.bolt, contents, map[string]snapshots.Snapshotter{s.driver: s.backend})
+	s.meta = metadata.NewDB(s.bolt, ingest.Below(contents), map[string]snapshots.Snapshotter{s.driver: s.backend})
 	if err := s.meta.Init(ctx); err != nil {
 		return nil, fmt.Errorf("image store: meta.db: %w", err)
 	}
@@ -136,11 +137,11 @@ func (s *Store) tidy(steps ...func() error) error {
 
 // assemble makes the parts over the open databases.
 func (s *Store) assemble(root string) {
-	contents, snaps := s.meta.ContentStore(), s.meta.Snapshotter(s.driver)
+	contents, snaps := ingest.Above(s.meta.ContentStore()), s.meta.Snapshotter(s.driver)
 	s.images = metadata.NewImageStore(s.meta)
 	s.leases = metadata.NewLeaseManager(s.meta)
 	s.blobs = &blobs{content: contents, driver: s.driver}
-	s.unpacker = &unpacker{content: contents, snaps: snaps, driver: s.driver, log: s.log}
+	s.unpacker = &unpacker{removed: func() { s.Background(func() { s.Discard(context.Background()) }) }, content: contents, snaps: snaps, driver: s.driver, log: s.log}
 	s.sizer = &sizer{blobs: s.blobs, snaps: snaps}
 	s.layers = &layers{root: root, driver: s.driver, leases: s.leases, snaps: snaps, log: s.log, busy: s.unpacker.busy}
 }

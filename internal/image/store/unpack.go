@@ -25,6 +25,8 @@ import (
 
 // unpacker makes the files of image layers out of their archives.
 type unpacker struct {
+	// removed is called after a snapshot was removed: its files go with a sweep alone.
+	removed func()
 	content content.Store
 	snaps   snapshots.Snapshotter
 	driver  string
@@ -129,6 +131,7 @@ func (u *unpacker) apply(ctx context.Context, r io.Reader, parent digest.Digest,
 			if rerr := u.snaps.Remove(context.WithoutCancel(ctx), key); rerr != nil && !errdefs.IsNotFound(rerr) {
 				u.log.Warn("half an unpacked layer stays until the next sweep", "error", rerr)
 			}
+			u.removed()
 		}
 	}()
 	upper, lower, err := driver.Dirs(mounts)
@@ -158,6 +161,7 @@ func (u *unpacker) apply(ctx context.Context, r io.Reader, parent digest.Digest,
 			return err
 		}
 		// Somebody else unpacked the same layer meanwhile.
+		defer u.removed()
 		return u.snaps.Remove(ctx, key)
 	}
 	return nil

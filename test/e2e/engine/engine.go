@@ -32,6 +32,8 @@ type Engine struct {
 	Name string
 	// Bin is the folder of the next daemon's binaries where they are not the usual ones.
 	Bin string
+	// Launch, where set, starts the next daemon's command.
+	Launch func(*exec.Cmd) error
 
 	args []string
 	cmd  *exec.Cmd
@@ -126,7 +128,11 @@ func (e *Engine) Up() {
 	}
 	e.cmd = exec.CommandContext(context.Background(), hoyd, args...) // ends in finish, after the test's context
 	e.cmd.Stdout, e.cmd.Stderr = log, log
-	if err := e.cmd.Start(); err != nil {
+	start := e.cmd.Start
+	if e.Launch != nil {
+		start = func() error { return e.Launch(e.cmd) }
+	}
+	if err := start(); err != nil {
 		e.tb.Fatal(err)
 	}
 	done := make(chan struct{})
@@ -171,7 +177,7 @@ func (e *Engine) LogFile() string { return filepath.Join(e.Dir, "hoyd.log") }
 // Log is the end of the daemon's log.
 func (e *Engine) Log() string {
 	b, _ := os.ReadFile(e.LogFile())
-	return string(b[max(0, len(b)-8000):])
+	return string(b[max(0, len(b)-80000):])
 }
 
 // Kill ends the daemon as a crash would, at once.
@@ -182,6 +188,9 @@ func (e *Engine) Kill() {
 	}
 	<-e.done
 }
+
+// Gone waits for the daemon's end where another has killed it.
+func (e *Engine) Gone() { <-e.done }
 
 // Stop ends the daemon in order. Containers stay.
 func (e *Engine) Stop() {

@@ -39,7 +39,8 @@ type comparison struct {
 	ids, running    []string
 	veths, forwards []string
 	addresses       map[netip.Addr]string
-	monitor, daemon int
+	// process ids
+	daemon, guardian, monitor int
 }
 
 // Compare returns the containers by name, and every difference as a line.

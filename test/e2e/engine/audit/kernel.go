@@ -21,7 +21,7 @@ func uvarint(b []byte) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// helpers finds the daemon and the monitor, and what else is the engine's and is neither.
+// helpers finds the daemon, the guardian and the monitor, and what else is the engine's and is neither.
 func (c *comparison) helpers() {
 	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range all {
@@ -36,16 +36,19 @@ func (c *comparison) helpers() {
 		}
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		into := &c.daemon
-		if argv[1] == "monitor" {
+		switch argv[1] {
+		case "monitor":
 			into = &c.monitor
+		case "guard":
+			into = &c.guardian
 		}
 		if *into != 0 {
 			c.fault("processes: %d and %d are both %v", *into, pid, argv[:2])
 		}
 		*into = pid
 	}
-	if c.daemon == 0 || c.monitor == 0 {
-		c.fault("processes: the daemon is %d, the monitor %d", c.daemon, c.monitor)
+	if c.daemon == 0 || c.monitor == 0 || c.guardian == 0 {
+		c.fault("processes: the daemon is %d, the guardian %d, the monitor %d", c.daemon, c.guardian, c.monitor)
 	}
 }
 
@@ -130,7 +133,7 @@ func (c *comparison) groups() {
 		b, _ := os.ReadFile(path)
 		_, rest, _ := strings.Cut(string(b), ") ")
 		f := strings.Fields(rest)
-		if len(f) > 1 && f[0] == "Z" && (f[1] == strconv.Itoa(c.monitor) || f[1] == strconv.Itoa(c.daemon)) {
+		if len(f) > 1 && f[0] == "Z" && slices.Contains([]string{strconv.Itoa(c.monitor), strconv.Itoa(c.guardian), strconv.Itoa(c.daemon)}, f[1]) {
 			c.fault("processes: nobody reaped %s", path)
 		}
 	}
@@ -160,7 +163,7 @@ func (c *comparison) mounts() {
 // descriptors looks for files that daemon and monitor keep open though the
 // container has ended or the file has gone.
 func (c *comparison) descriptors() {
-	for what, pid := range map[string]int{"daemon": c.daemon, "monitor": c.monitor} {
+	for what, pid := range map[string]int{"daemon": c.daemon, "guardian": c.guardian, "monitor": c.monitor} {
 		dir := fmt.Sprintf("/proc/%d/fd", pid)
 		for _, fd := range entries(dir) {
 			target, err := os.Readlink(filepath.Join(dir, fd))
