@@ -31,9 +31,6 @@ func (c *comparison) helpers() {
 		if err != nil || !slices.Contains(argv, "--exec-root") || !slices.Contains(argv, c.Exec) {
 			continue
 		}
-		if argv[1] == "guard" {
-			continue // above the monitor, which it names the same places
-		}
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		into := &c.daemon
 		switch argv[1] {
@@ -47,7 +44,7 @@ func (c *comparison) helpers() {
 		}
 		*into = pid
 	}
-	if c.daemon == 0 || c.monitor == 0 || c.guardian == 0 {
+	if c.daemon == 0 || c.monitor == 0 { // a monitor without a guardian works
 		c.fault("processes: the daemon is %d, the guardian %d, the monitor %d", c.daemon, c.guardian, c.monitor)
 	}
 }
