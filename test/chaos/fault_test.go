@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -81,7 +82,10 @@ func TestFaults(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skipf("the numbers and arguments of the watched system calls are written down for amd64, not for %s", runtime.GOARCH)
 	}
-	n := seed(t)
+	n := uint64(1) // the short form takes the same sample each time
+	if long() || os.Getenv("HOY_CHAOS_SEED") != "" {
+		n = seed(t)
+	}
 	t.Logf("HOY_CHAOS_SEED=%d", n)
 	rnd := rand.New(rand.NewPCG(n, 0))
 	f := &faults{t: t, s: &supervisor{t: t, daemons: map[int]bool{}}}
@@ -114,7 +118,7 @@ func (f *faults) each(t *testing.T, op operation, sc scope, rnd *rand.Rand) {
 	for range 2 { // the first may be longer: what is made once, and kept
 		steps = f.one(op, sc, 0, fails, step{})
 	}
-	sample := map[mode]int{fails: 6, crashes: 4, late: 2}
+	sample := map[mode]int{fails: 5, crashes: 3, late: 1}
 	done := map[mode]int{}
 	for _, m := range []mode{fails, crashes, late} {
 		stride := 1
