@@ -60,7 +60,7 @@ func scribble() int {
 // TestNoLineIsLostOrTwice kills the monitor again and again while processes
 // write without pause: each line is in the log once, and in order.
 func TestNoLineIsLostOrTwice(t *testing.T) {
-	kills, pause := 60, 12*time.Millisecond
+	kills, pause := 30, 12*time.Millisecond
 	if os.Getenv("HOY_LONG") != "" {
 		kills = 600
 	}
