@@ -99,9 +99,14 @@ func reopen(path string) (int, error) {
 
 // Reopen opens our end of a running process's pipe again; -1 where that is not possible.
 func (r *Roster) Reopen(id monitor.ProcessID, output int) int {
-	fd, err := reopen(r.path(id, strconv.Itoa(output)))
+	path := r.path(id, strconv.Itoa(output))
+	fd, err := reopen(path)
 	if err != nil {
 		return -1
+	}
+	// A reader that never met a writer is not told that there is none.
+	if writer, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err == nil {
+		_ = unix.Close(writer)
 	}
 	return fd
 }

@@ -39,7 +39,9 @@ type heldProcess struct {
 	Log     *log.Config       `json:"log,omitempty"`
 	PidFD   int               `json:"pidFD"`
 	// Adopted: it is not the child of this process. PidFD may be -1 then.
-	Adopted bool       `json:"adopted,omitempty"`
+	Adopted bool `json:"adopted,omitempty"`
+	// Guarded: the guardian of now is its parent, or was.
+	Guarded bool       `json:"guarded,omitempty"`
 	Streams stdio.Held `json:"streams"`
 }
 
@@ -214,7 +216,7 @@ func (t *table) leave(kept *keeper) (*estate, error) {
 			continue
 		}
 		p.streams.Suspend()
-		held := heldProcess{ID: p.id, Started: p.started, Note: p.note, Log: p.log, Adopted: p.adopted}
+		held := heldProcess{ID: p.id, Started: p.started, Note: p.note, Log: p.log, Adopted: p.adopted, Guarded: p.guarded}
 		var err error
 		held.PidFD, err = kept.keep(p.pidFD)
 		_ = p.pidFD.Close()
@@ -244,7 +246,7 @@ func (t *table) adopt(h heldProcess) error {
 	if err := roster.CheckID(h.ID); err != nil {
 		return err
 	}
-	p := &process{id: h.ID, started: h.Started, note: h.Note, log: h.Log, adopted: h.Adopted}
+	p := &process{id: h.ID, started: h.Started, note: h.Note, log: h.Log, adopted: h.Adopted, guarded: h.Guarded}
 	var keep log.Writer
 	var err error
 	if h.Log != nil {
@@ -261,7 +263,11 @@ func (t *table) adopt(h heldProcess) error {
 			return fmt.Errorf("%s: %w", roster.Name(h.ID), err)
 		}
 	}
-	p.streams.OnStdin(func() { t.guard.Drop(roster.Name(h.ID), guard.Stdin) })
+	if h.Adopted && !h.Guarded {
+		t.keep(p, p.pidFD)
+	} else {
+		p.streams.OnStdin(func() { t.guard.Drop(roster.Name(h.ID), guard.Stdin) })
+	}
 	t.mu.Lock()
 	t.processes[h.ID] = p
 	t.mu.Unlock()

@@ -34,8 +34,21 @@ func (t *table) origin(p *process, keep log.Writer) stdio.Origin {
 
 // enlist leaves word of a process that runs, before anybody is told that it does.
 func (t *table) enlist(p *process, started monitor.Started, pidFD *os.File) error {
+	t.keep(p, pidFD)
+	entry := roster.Running{ID: p.id, Started: started, Stdio: p.streams.Config(), Note: p.note, Log: p.log}
+	if p.id.Exec == "" {
+		entry.Foreign = t.foreign.Held(p.id.Container)
+	}
+	return t.roster.Add(entry)
+}
+
+// keep has the guardian keep what must not close.
+func (t *table) keep(p *process, pidFD *os.File) {
 	name := roster.Name(p.id)
-	parts := map[string]*os.File{guard.PidFD: pidFD}
+	parts := map[string]*os.File{}
+	if pidFD != nil {
+		parts[guard.PidFD] = pidFD
+	}
 	for i, f := range p.streams.Files() {
 		if f != nil {
 			parts[guard.Parts[i]] = f
@@ -45,11 +58,6 @@ func (t *table) enlist(p *process, started monitor.Started, pidFD *os.File) erro
 		t.log.Warn("the guardian does not keep the streams of a process", "process", name, "error", err)
 	}
 	p.streams.OnStdin(func() { t.guard.Drop(name, guard.Stdin) })
-	entry := roster.Running{ID: p.id, Started: started, Stdio: p.streams.Config(), Note: p.note, Log: p.log}
-	if p.id.Exec == "" {
-		entry.Foreign = t.foreign.Held(p.id.Container)
-	}
-	return t.roster.Add(entry)
 }
 
 // unlist takes that back.
@@ -66,7 +74,11 @@ func (t *table) salvage(kept guard.Kept) *estate {
 			t.roster.Remove(r.ID, r.Stdio.Terminal) // its end was recorded already
 			continue
 		}
-		e.Processes = append(e.Processes, t.found(r, kept))
+		h := found(r, t.roster, kept)
+		if h.Streams.Stdin < 0 {
+			t.guard.Drop(roster.Name(r.ID), guard.Stdin)
+		}
+		e.Processes = append(e.Processes, h)
 		if r.Foreign != nil {
 			e.Foreign = append(e.Foreign, *r.Foreign)
 		}
@@ -81,10 +93,12 @@ func (t *table) salvage(kept guard.Kept) *estate {
 }
 
 // found is what there is of one process.
-func (t *table) found(r roster.Running, kept guard.Kept) heldProcess {
+func found(r roster.Running, rost *roster.Roster, kept guard.Kept) heldProcess {
 	name := roster.Name(r.ID)
 	h := heldProcess{ID: r.ID, Started: r.Started, Note: r.Note, Log: r.Log, Adopted: true, PidFD: kept.Take(name, guard.PidFD)}
-	if h.PidFD < 0 {
+	// Who is not kept was started under another guardian, who has been killed.
+	h.Guarded = h.PidFD >= 0
+	if !h.Guarded {
 		fd, err := unix.PidfdOpen(r.Started.Pid, 0)
 		switch {
 		case err != nil: // it has ended and was reaped
@@ -101,7 +115,7 @@ func (t *table) found(r roster.Running, kept guard.Kept) heldProcess {
 	} else {
 		for i, fd := range h.Streams.Outputs {
 			if fd < 0 {
-				h.Streams.Outputs[i] = t.roster.Reopen(r.ID, i+1)
+				h.Streams.Outputs[i] = rost.Reopen(r.ID, i+1)
 			}
 		}
 	}
@@ -109,12 +123,12 @@ func (t *table) found(r roster.Running, kept guard.Kept) heldProcess {
 	if r.ID.Exec != "" && !r.Stdio.Terminal && h.Streams.Stdin >= 0 {
 		_ = unix.Close(h.Streams.Stdin)
 		h.Streams.Stdin = -1
-		t.guard.Drop(name, guard.Stdin)
 	}
 	return h
 }
 
-func (p *process) guarded() guard.Process {
+// number names the process for the guardian.
+func (p *process) number() guard.Process {
 	return guard.Process{Pid: p.started.Pid, Start: p.started.StartTime}
 }
 
@@ -124,7 +138,7 @@ func (t *table) awaitAdopted() {
 	var all []guard.Process
 	for _, p := range t.processes {
 		if p.adopted && p.exit == nil {
-			all = append(all, p.guarded())
+			all = append(all, p.number())
 		}
 	}
 	t.mu.Unlock()
@@ -143,7 +157,11 @@ func (t *table) fate(p *process) (exit monitor.Exit, err error) {
 			return exit, err
 		}
 	}
-	status, known := t.guard.Status(p.guarded(), fateTime)
+	var status unix.WaitStatus
+	known := false
+	if p.guarded {
+		status, known = t.guard.Status(p.number(), fateTime)
+	}
 	if !known && p.pidFD != nil {
 		status, known = reap.Status(p.pidFD)
 	}

@@ -42,6 +42,8 @@ type process struct {
 	log     *log.Config // nil where the output is not kept
 	// adopted: another monitor has started it, so it is not our child.
 	adopted bool
+	// guarded: the guardian of now is its parent, or was.
+	guarded bool
 	// over: it has ended, its output is drained.
 	over bool
 }
@@ -318,7 +320,7 @@ func (t *table) wait(p *process) {
 	t.exits.Write(monitor.ProcessState{ID: p.id, Started: p.started, Exit: &exit})
 	t.unlist(p)
 	if p.adopted {
-		t.guard.Done(p.guarded())
+		t.guard.Done(p.number())
 	} else if err := reap.Collect(p.pidFD); err != nil {
 		t.log.Error("a process cannot be reaped", "process", roster.Name(p.id), "pid", p.started.Pid, "error", err)
 	}
