@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
+
+	logoptions "hoy/internal/log/options"
 )
 
 // finish fills what follows from other settings and checks the whole. All
@@ -149,8 +151,8 @@ func (c *Config) checkRegistries() error {
 
 func (c *Config) checkContainers() error {
 	var errs []error
-	if c.LogDriver != "json-file" && c.LogDriver != "none" {
-		errs = append(errs, fmt.Errorf("unsupported log-driver %q: must be json-file or none", c.LogDriver))
+	if _, err := logoptions.Parse(c.LogDriver, c.LogOpts, "", ""); err != nil {
+		errs = append(errs, fmt.Errorf("failed to set log opts: %w", err))
 	}
 	if c.DefaultShmSize <= 0 {
 		errs = append(errs, errors.New("invalid default-shm-size: must be more than 0"))

@@ -57,7 +57,7 @@ var options = []option{
 	{key: "ip-masq", usage: "Masquerade what leaves the bridge; cannot be disabled yet", at: func(c *Config) any { return &c.IPMasq }},
 
 	{key: "storage-driver", short: "s", usage: "Storage driver: overlayfs (overlay2) or native (vfs); the best that works by default", at: func(c *Config) any { return &c.StorageDriver }},
-	{key: "log-driver", usage: "Default log driver of containers: json-file or none", at: func(c *Config) any { return &c.LogDriver }},
+	{key: "log-driver", usage: "Default log driver of containers: json-file, local, syslog, journald or none", at: func(c *Config) any { return &c.LogDriver }},
 	{key: "log-opts", flag: "log-opt", usage: "Default log driver option of containers, KEY=VALUE", at: func(c *Config) any { return &c.LogOpts }},
 	{key: "default-ulimits", flag: "default-ulimit", usage: "Default ulimit of containers, NAME=SOFT[:HARD]", at: func(c *Config) any { return &c.DefaultUlimits }},
 	{key: "default-shm-size", usage: "Default size of /dev/shm of containers", at: func(c *Config) any { return &c.DefaultShmSize }},

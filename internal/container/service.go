@@ -18,6 +18,7 @@ import (
 	"hoy/internal/container/index"
 	"hoy/internal/container/ledger"
 	"hoy/internal/container/life"
+	"hoy/internal/container/logs"
 	"hoy/internal/container/plug"
 	"hoy/internal/container/query"
 	"hoy/internal/container/record"
@@ -70,7 +71,11 @@ func New(db *store.DB, d deps.Deps, set deps.Settings) (*Service, error) {
 	l.AutoRemove, l.ExecExited, l.ContainerEnded = rm.Auto, ex.Exited, ex.ContainerEnded
 	rm.Ended = ex.ContainerRemoved
 	checks := health.New(c, ex)
-	c.Changed = checks.Changed
+	forward := logs.Forward{To: d.Forward}
+	c.Changed = func(e *index.Entry, r *record.Record) {
+		checks.Changed(e, r)
+		forward.Changed(e, r)
+	}
 	return &Service{
 		Creator: &create.Creator{Core: c, Filter: st.Filter, AppArmor: armor},
 		Life:    l, Remover: rm, Query: &query.Query{Core: c}, Execs: ex, Plugs: &plug.Plugs{Core: c},
@@ -97,7 +102,7 @@ func (s *Service) Restore(ctx context.Context) (restore.Report, error) {
 		s.Watch(run)
 	}()
 	for _, e := range s.core.Index.All() {
-		s.checks.Changed(e, e.Record()) // of those that were adopted without a change
+		s.core.Changed(e, e.Record()) // of those that were adopted without a change
 	}
 	return rep, nil
 }
@@ -119,6 +124,25 @@ func (s *Service) Check(ctx context.Context) []reconcile.Finding { return s.rest
 // NetNS opens the network namespace of a running container. A process that ended
 // is none of it, even where another has its number.
 func (s *Service) NetNS(id string) (*os.File, error) { return s.restorer.NetNS(id) }
+
+// LogsDropped is how many records of containers' logs were dropped since the
+// daemon's start: by their files, and before their servers took them. What runs
+// has counted since its own start.
+func (s *Service) LogsDropped(ctx context.Context) (uint64, error) {
+	n := s.core.LogDropped.Load()
+	if s.core.Forward != nil {
+		for _, c := range s.core.Forward.Counts() {
+			n += c.Dropped
+		}
+	}
+	states, err := s.core.Monitor.List(ctx)
+	for _, p := range states {
+		if p.Exit == nil {
+			n += p.Dropped
+		}
+	}
+	return n, err
+}
 
 // Use is one container's hold on an image.
 type Use struct {

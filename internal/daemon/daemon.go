@@ -29,6 +29,7 @@ import (
 	"hoy/internal/container/wire"
 	"hoy/internal/event"
 	"hoy/internal/image"
+	"hoy/internal/log/forward"
 	"hoy/internal/monitor"
 	"hoy/internal/network"
 	"hoy/internal/reconcile"
@@ -67,6 +68,7 @@ type Daemon struct {
 	monitor    *monitor.Link
 	cgroups    cgroup.Manager
 	containers *container.Service
+	forward    *forward.Manager
 	// idle is set while closing where no container runs: then what the engine
 	// has in the kernel goes with it.
 	idle bool
@@ -215,9 +217,11 @@ func (d *Daemon) openContainers(ctx context.Context, back *undo.Stack) error {
 		return err
 	}
 	set.Runtimes = d.runtimes
+	d.forward = forward.New(forward.Options{Dir: filepath.Join(d.cfg.DataRoot, "unsent-logs"), Log: d.log})
+	back.Push("stop forwarding logs", func(context.Context) error { d.forward.Close(); return nil })
 	d.containers, err = container.New(d.db, deps.Deps{
 		Images: wire.Images(d.images), Networks: wire.Networks(d.networks), Volumes: d.volumes, Monitor: d.monitor,
-		Cgroups: cgroups{d.cgroups}, Seccomp: filters{}, Archive: wire.Archive(), Logs: wire.Logs, Top: stats.Top,
+		Cgroups: cgroups{d.cgroups}, Seccomp: filters{}, Forward: d.forward, Archive: wire.Archive(), Logs: wire.Logs, Top: stats.Top,
 		Events: d.events.Publish, Told: d.events.Told, Log: d.log, Now: time.Now, Damages: d.damages,
 	}, set)
 	if err != nil {

@@ -40,6 +40,9 @@ type Config struct {
 	Attrs map[string]string `json:"attrs,omitempty"`
 }
 
+// SentPath is where it is written down how far the log was forwarded.
+func (c *Config) SentPath() string { return c.Path + ".sent" }
+
 // JSON says whether the files are Docker's json-file.
 func (c *Config) JSON() bool { return c.Driver == JSONFile || c.Driver == "" }
 

@@ -71,6 +71,8 @@ type Exit struct {
 	At     time.Time `json:"at"`
 	// Unknown says, where it is not empty, why Code is not how the process ended.
 	Unknown string `json:"unknown,omitempty"`
+	// Dropped is how many records its log had no room for.
+	Dropped uint64 `json:"dropped,omitempty"`
 }
 
 // ProcessState is one process that the monitor knows: running where Exit is nil.
@@ -78,6 +80,8 @@ type ProcessState struct {
 	ID      ProcessID `json:"id"`
 	Started Started   `json:"started"`
 	Exit    *Exit     `json:"exit,omitempty"`
+	// Dropped is how many records its log had no room for, while it runs.
+	Dropped uint64 `json:"dropped,omitempty"`
 	// Note of its StartRequest, while it runs.
 	Note json.RawMessage `json:"note,omitempty"`
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 
+	"hoy/internal/log/options"
 	"hoy/internal/request"
 	"hoy/internal/runtime/armor"
 	"hoy/internal/version"
@@ -29,7 +30,7 @@ func (s *Service) Info(ctx context.Context) (*system.Info, error) {
 	info := &system.Info{
 		ID: set.ID, Images: s.d.Images.Count(), Driver: s.d.Images.Driver(),
 		DriverStatus:   [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}},
-		Plugins:        system.PluginsInfo{Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file"}},
+		Plugins:        system.PluginsInfo{Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: options.Drivers()},
 		IPv4Forwarding: fileIs("/proc/sys/net/ipv4/ip_forward", "1"),
 		Debug:          set.Debug, NFd: countDir("/proc/self/fd"), NGoroutines: runtime.NumGoroutine(),
 		SystemTime: time.Now().Format(time.RFC3339Nano), LoggingDriver: set.LogDriver,

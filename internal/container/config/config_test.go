@@ -42,7 +42,7 @@ func TestRefusals(t *testing.T) {
 		`invalid --security-opt 1: "x"`:                                    {SecurityOpt: []string{"x"}},
 		`invalid --security-opt 2: "x=y"`:                                  {SecurityOpt: []string{"x=y"}},
 		"AppArmor is not supported on this host, but the profile 'p'":      {SecurityOpt: []string{"apparmor=p"}},
-		"no log driver named 'syslog' is registered":                       {LogConfig: container.LogConfig{Type: "syslog"}},
+		"no log driver named 'nosuch' is registered":                       {LogConfig: container.LogConfig{Type: "nosuch"}},
 		"unknown log opt 'x' for json-file log driver":                     {LogConfig: container.LogConfig{Type: "json-file", Config: map[string]string{"x": "y"}}},
 		`sysctl "vm.swappiness" is not in a separate kernel namespace`:     {Sysctls: map[string]string{"vm.swappiness": "1"}},
 		`sysctl "net.x" not allowed in host network namespace`:             {NetworkMode: "host", Sysctls: map[string]string{"net.x": "1"}},

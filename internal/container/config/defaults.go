@@ -1,6 +1,7 @@
 package config
 
 import (
+	"hoy/internal/log"
 	"maps"
 	"slices"
 
@@ -70,15 +71,7 @@ func FillHost(asked *container.HostConfig, h Host) *container.HostConfig {
 	if hc.OomKillDisable == nil {
 		hc.OomKillDisable = new(bool)
 	}
-	if hc.LogConfig.Type == "" {
-		hc.LogConfig.Type = orElse(h.LogDriver, "json-file")
-		if len(hc.LogConfig.Config) == 0 {
-			hc.LogConfig.Config = maps.Clone(h.LogOptions)
-		}
-	}
-	if hc.LogConfig.Config == nil {
-		hc.LogConfig.Config = map[string]string{}
-	}
+	hc.LogConfig = logConfig(hc.LogConfig, h)
 	if hc.Runtime == "" {
 		hc.Runtime = h.Runtime
 	}
@@ -91,6 +84,21 @@ func FillHost(asked *container.HostConfig, h Host) *container.HostConfig {
 		}
 	}
 	return &hc
+}
+
+// logConfig takes the engine's driver, and its options where the driver is the same.
+func logConfig(c container.LogConfig, h Host) container.LogConfig {
+	def := orElse(h.LogDriver, log.JSONFile)
+	opts := map[string]string{}
+	if c.Type == "" {
+		c.Type = def
+	}
+	if c.Type == def {
+		maps.Copy(opts, h.LogOptions)
+	}
+	maps.Copy(opts, c.Config)
+	c.Config = opts
+	return c
 }
 
 func cgroupns(privileged bool, h Host) container.CgroupnsMode {

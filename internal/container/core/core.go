@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
@@ -25,6 +26,8 @@ type Core struct {
 	Ledger *ledger.Ledger
 	// BootID names this boot of the host.
 	BootID string
+	// LogDropped counts the records that the logs of ended processes could not keep.
+	LogDropped atomic.Uint64
 	// Changed, where not nil, is told of what Publish has published. It must not wait.
 	Changed func(e *index.Entry, r *record.Record)
 }

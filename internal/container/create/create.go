@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -115,7 +114,7 @@ func (c *Creator) draft(req request.Create, img *deps.Image) (*record.Record, []
 	if err != nil {
 		return nil, nil, err
 	}
-	logCfg, err := config.Log(hc.LogConfig, cfg, filepath.Join(c.Ledger.Dir(id), id+"-json.log"))
+	logCfg, err := config.Log(hc.LogConfig, c.Ledger.Dir(id), id)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -24,6 +24,7 @@ import (
 	"hoy/internal/container/runtimes"
 	"hoy/internal/container/users"
 	"hoy/internal/log"
+	"hoy/internal/log/forward"
 	"hoy/internal/monitor"
 	"hoy/internal/reconcile"
 	"hoy/internal/request"
@@ -219,6 +220,18 @@ type Archive interface {
 	MountRoot(mounts []runtime.RootMount, readOnly bool) (*os.File, error)
 }
 
+// Forward carries logs to where their drivers send them.
+type Forward interface {
+	// Follow forwards until ended is closed and all was taken.
+	Follow(t forward.Target, ended <-chan struct{})
+	// Drain forwards what is left of the log of a container that does not run.
+	Drain(t forward.Target)
+	// Counts is what became of the logs that are forwarded.
+	Counts() []forward.Count
+	// Forget is told that a container is about to be removed; what is left of its log goes on being sent.
+	Forget(id string)
+}
+
 // LogOptions choose which of a container's log entries are read.
 type LogOptions struct {
 	Stdout, Stderr, Follow bool
@@ -237,6 +250,8 @@ type Deps struct {
 	Archive  Archive
 	// Logs reads a container's log; following ends when ended is closed.
 	Logs func(ctx context.Context, cfg log.Config, opt LogOptions, ended <-chan struct{}) iter.Seq2[log.Entry, error]
+	// Forward may be nil: then logs stay where they are.
+	Forward Forward
 	// Top lists processes in the form of ps.
 	Top    func(ctx context.Context, pids []int, psArgs string) (container.TopResponse, error)
 	Events func(events.Message)

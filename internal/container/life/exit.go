@@ -118,6 +118,10 @@ func (l *Life) end(ctx context.Context, e *index.Entry, x monitor.Exit) (again b
 		return false
 	}
 	e.Backoff = nextBackoff(e.Backoff, lasted)
+	if x.Dropped > 0 {
+		l.Log.Warn("a container's log could not keep all of its output", "container", r.ID, "records dropped", x.Dropped)
+		l.LogDropped.Add(x.Dropped)
+	}
 	if l.ContainerEnded != nil {
 		l.ContainerEnded(e)
 	}

@@ -30,7 +30,7 @@ func (q *Query) Inspect(ctx context.Context, ref string, size bool) (container.I
 	state.Health = e.Health()
 	out := container.InspectResponse{
 		ID: r.ID, Created: record.Stamp(r.Created), Path: argv[0], Args: argv[1:],
-		State: state, Image: r.Image.ID, LogPath: r.Log.Path, Name: r.Ref(), RestartCount: r.RestartCount,
+		State: state, Image: r.Image.ID, LogPath: logPath(r), Name: r.Ref(), RestartCount: r.RestartCount,
 		Driver: q.Images.Driver(), Platform: "linux", ExecIDs: e.Execs(),
 		HostsPath: filepath.Join(files, "hosts"), HostnamePath: filepath.Join(files, "hostname"),
 		ResolvConfPath: filepath.Join(files, "resolv.conf"),
@@ -62,6 +62,14 @@ func (q *Query) Inspect(ctx context.Context, ref string, size bool) (container.I
 		out.SizeRw, out.SizeRootFs = &rw, &root
 	}
 	return out, nil
+}
+
+// logPath is told where the file is one that others can read, as in Docker.
+func logPath(r *record.Record) string {
+	if !r.Log.JSON() {
+		return ""
+	}
+	return r.Log.Path
 }
 
 func livePorts(r *record.Record) network.PortMap {

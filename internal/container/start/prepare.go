@@ -15,6 +15,7 @@ import (
 
 	"hoy/internal/container/config"
 	"hoy/internal/container/core"
+	"hoy/internal/container/logs"
 	"hoy/internal/container/record"
 	"hoy/internal/container/spec"
 	"hoy/internal/monitor"
@@ -278,10 +279,10 @@ func (a *attempt) run(ctx context.Context, _ peers) error {
 		a.prep.spec.Linux.CgroupsPath = a.group.Path()
 		a.prep.spec.Linux.Resources = a.prep.resources
 	}
-	if a.r.Log.Driver != "none" {
-		req.Log = &a.r.Log
-	}
 	var err error
+	if req.Log, err = logs.Config(a.r); err != nil {
+		return err
+	}
 	if req.Note, err = json.Marshal(a.place()); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}

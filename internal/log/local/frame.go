@@ -186,3 +186,9 @@ func First(r io.ReaderAt) (uint64, bool) {
 	}
 	return binary.LittleEndian.Uint64(header[16:]), true
 }
+
+// HeadSize is the length of the frame of attributes that begins with p, of Overhead bytes.
+func HeadSize(p []byte) (int, bool) {
+	body := binary.LittleEndian.Uint32(p[4:])
+	return int(body) + Overhead, p[0] == magic0 && p[1] == magic1 && p[2] == byte(Attrs) && body <= MaxBody
+}

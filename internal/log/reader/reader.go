@@ -3,7 +3,6 @@
 package reader
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"hoy/internal/log"
+	"hoy/internal/log/local"
 )
 
 const (
@@ -42,6 +42,14 @@ type ReadOptions struct {
 	Tail int
 }
 
+// From yields the entries of a log in the format of local from the record of
+// that number on, or from the first one behind it that is still there, and goes
+// on like Read that follows.
+func From(ctx context.Context, cfg log.Config, number uint64, ended <-chan struct{}) iter.Seq2[log.Entry, error] {
+	cfg.Unreadable = false
+	return read(ctx, cfg, ReadOptions{Stdout: true, Stderr: true, Follow: true, Tail: -1}, number, ended)
+}
+
 // Read yields the entries that opt asks for, oldest first. An entry's Line and
 // Attrs are valid until the next one is asked for. A record that cannot be read
 // is skipped; an error ends the sequence. No log yet is an empty one.
@@ -50,12 +58,16 @@ type ReadOptions struct {
 // closed and everything written by then was read; a nil ended is never closed.
 // errdefs.ErrNotImplemented is the answer where the driver keeps nothing.
 func Read(ctx context.Context, cfg log.Config, opt ReadOptions, ended <-chan struct{}) iter.Seq2[log.Entry, error] {
+	return read(ctx, cfg, opt, 0, ended)
+}
+
+func read(ctx context.Context, cfg log.Config, opt ReadOptions, from uint64, ended <-chan struct{}) iter.Seq2[log.Entry, error] {
 	return func(yield func(log.Entry, error) bool) {
-		if cfg.Driver == "none" || cfg.Path == "" {
+		if cfg.Driver == log.None || cfg.Path == "" || cfg.Unreadable {
 			yield(log.Entry{}, errdefs.ErrNotImplemented.WithMessage("configured logging driver does not support reading"))
 			return
 		}
-		r := &reader{ctx: ctx, path: cfg.Path, opt: opt, ended: ended, yield: yield}
+		r := &reader{ctx: ctx, path: cfg.Path, opt: opt, from: from, codec: newCodec(&cfg, from), ended: ended, yield: yield}
 		defer r.close()
 		if err := r.run(); err != nil {
 			yield(log.Entry{}, fmt.Errorf("read log: %w", err))
@@ -72,14 +84,15 @@ type reader struct {
 	yield func(log.Entry, error) bool
 
 	watcher *fsnotify.Watcher // nil where there is none to be had
-	files   []*os.File        // the one being read, then newer ones
-	decoder decoder
+	files   []*source         // the one being read, then newer ones
+	entered *source           // what the codec was told of
+	codec   codec
+	from    uint64
 
-	buf      []byte
-	begin    int  // what is before it was handed over
-	end      int  // what is behind it was not read yet
-	skipping bool // inside a line that is too long
-	stopped  bool // nothing more is wanted
+	buf     []byte
+	begin   int  // what is before it was handed over
+	end     int  // what is behind it was not read yet
+	stopped bool // nothing more is wanted
 }
 
 func (r *reader) close() {
@@ -96,10 +109,8 @@ func (r *reader) run() (err error) {
 	if r.files, err = openAll(r.path); err != nil {
 		return err
 	}
-	if r.opt.Tail >= 0 {
-		if r.files, err = seekTail(r.files, r.opt.Tail); err != nil {
-			return err
-		}
+	if err := r.seek(); err != nil {
+		return err
 	}
 	r.buf = make([]byte, blockSize)
 	for {
@@ -114,6 +125,26 @@ func (r *reader) run() (err error) {
 			return nil
 		}
 	}
+}
+
+// seek moves to the first record that is wanted, without reading all before it.
+func (r *reader) seek() (err error) {
+	if r.opt.Tail >= 0 {
+		if r.files, err = seekTail(r.files, uint64(r.opt.Tail), r.codec); err != nil {
+			return err
+		}
+	}
+	if !r.opt.Since.IsZero() {
+		for _, s := range r.files {
+			if err := s.since(r.opt.Since, r.codec); err != nil {
+				return err
+			}
+		}
+	}
+	if r.from > 0 {
+		r.files = seekNumber(r.files, r.from)
+	}
+	return nil
 }
 
 func (r *reader) isEnded() bool {
@@ -180,9 +211,9 @@ func (r *reader) drain() error {
 
 // next leaves the current file; a line that has no end in it has none.
 func (r *reader) next() {
-	_ = r.files[0].Close()
+	r.files[0].close()
 	r.files = r.files[1:]
-	r.begin, r.end, r.skipping = 0, 0, false
+	r.begin, r.end = 0, 0
 }
 
 // more looks for files that are newer than the current one, and for one that
@@ -197,24 +228,26 @@ func (r *reader) more() (bool, error) {
 		return len(files) > 0, err
 	}
 	current := r.files[0]
-	fi, err := current.Stat()
+	fi, err := current.f.Stat()
 	if err != nil {
 		return false, err
 	}
-	offset, err := current.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return false, err
-	}
-	if fi.Size() < offset {
-		_, err := current.Seek(0, io.SeekStart)
-		r.begin, r.end, r.skipping = 0, 0, false
-		return true, err
+	if !current.packed {
+		offset, err := current.f.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return false, err
+		}
+		if fi.Size() < offset {
+			_, err := current.f.Seek(0, io.SeekStart)
+			r.begin, r.end, r.entered = 0, 0, nil
+			return true, err
+		}
 	}
 	now, err := os.Stat(r.path)
 	if rotated := err == nil && !os.SameFile(now, fi); !rotated {
 		return false, nil // or in the middle of it
 	}
-	newer, err := openNewer(r.path, fi)
+	newer, err := openNewer(r.path, current)
 	if err != nil || len(newer) == 0 {
 		return false, err
 	}
@@ -224,7 +257,11 @@ func (r *reader) more() (bool, error) {
 }
 
 // drainFile hands over the whole records from the current place to the end.
-func (r *reader) drainFile(f *os.File) error {
+func (r *reader) drainFile(s *source) error {
+	if r.entered != s {
+		r.codec.enter(s)
+		s.skip, r.entered = 0, s
+	}
 	for {
 		select {
 		case <-r.ctx.Done():
@@ -233,10 +270,12 @@ func (r *reader) drainFile(f *os.File) error {
 		default:
 		}
 		r.makeRoom()
-		n, err := f.Read(r.buf[r.end:])
+		n, err := s.Read(r.buf[r.end:])
 		r.end += n
-		r.records()
-		if r.stopped || errors.Is(err, io.EOF) || (n == 0 && err == nil) {
+		ended := errors.Is(err, io.EOF) || n == 0 && err == nil
+		last := ended && (s.packed || len(r.files) > 1 || !r.opt.Follow)
+		r.begin += r.codec.records(r.buf[r.begin:r.end], last, r.hand)
+		if r.stopped || ended {
 			return nil
 		}
 		if err != nil {
@@ -258,32 +297,12 @@ func (r *reader) makeRoom() {
 		r.buf = append(r.buf, make([]byte, len(r.buf))...)
 		return
 	}
-	r.end, r.skipping = 0, true
+	r.end = 0
+	r.codec.overflow()
 }
 
-// records hands over the whole records in the buffer.
-func (r *reader) records() {
-	for !r.stopped {
-		at := bytes.IndexByte(r.buf[r.begin:r.end], '\n')
-		if at < 0 {
-			if r.skipping {
-				r.begin, r.end = 0, 0
-			}
-			return
-		}
-		line := r.buf[r.begin : r.begin+at]
-		r.begin += at + 1
-		if r.skipping {
-			r.skipping = false
-			continue
-		}
-		if e, ok := r.decoder.decode(line); ok {
-			r.hand(e)
-		}
-	}
-}
-
-func (r *reader) hand(e log.Entry) {
+// hand chooses; false is that nothing more is wanted.
+func (r *reader) hand(e log.Entry) bool {
 	switch {
 	case !r.opt.Until.IsZero() && e.Time.After(r.opt.Until):
 		r.stopped = true
@@ -292,4 +311,35 @@ func (r *reader) hand(e log.Entry) {
 	default:
 		r.stopped = !r.yield(e, nil)
 	}
+	return !r.stopped
+}
+
+// seekNumber leaves out what is before the record of that number.
+func seekNumber(files []*source, number uint64) []*source {
+	for len(files) > 1 {
+		first, ok := files[1].first()
+		if !ok || first > number {
+			break
+		}
+		files[0].close()
+		files = files[1:]
+	}
+	if len(files) > 0 && files[0].index != nil {
+		s := files[0]
+		for s.start+1 < len(s.index.Blocks) && s.index.Blocks[s.start+1].First <= number {
+			s.start++
+		}
+	}
+	return files
+}
+
+// first is the number of the first record of a file in the format of local.
+func (s *source) first() (uint64, bool) {
+	if !s.packed {
+		return local.First(s.f)
+	}
+	if s.index == nil || len(s.index.Blocks) == 0 {
+		return 0, false
+	}
+	return s.index.Blocks[0].First, true
 }

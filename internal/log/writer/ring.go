@@ -128,11 +128,11 @@ func (r *ring) drain() {
 // Dropped of log.Writer.
 func (r *ring) Dropped() uint64 {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	waiting := r.missed
 	for _, c := range r.queue {
 		waiting += c.missed
 	}
-	r.mu.Unlock()
 	return waiting + r.w.Dropped()
 }
 

@@ -29,9 +29,13 @@ func (w *Writer) open() error {
 		return err
 	}
 	w.file, w.size = f, fi.Size()
+	if w.next == 0 && !w.cfg.JSON() {
+		// What was forwarded has its numbers, even where its file is gone.
+		w.next = Sent(w.cfg.SentPath())
+	}
 	if w.size == 0 {
-		if w.next == 0 && !w.cfg.JSON() {
-			w.next = w.files.after(1)
+		if !w.cfg.JSON() {
+			w.next = max(w.next, w.files.after(1))
 		}
 		return nil
 	}

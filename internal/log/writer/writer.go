@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hoy/internal/log"
@@ -38,10 +39,10 @@ type Writer struct {
 	mu      sync.Mutex
 	file    *os.File // nil after a rotation that could not make the new file
 	size    int64
-	next    uint64    // number of the next record, where the format counts
-	partial [2][]byte // begun lines, without their newline
-	dropped uint64
-	lost    uint64 // of those dropped, how many the log does not show yet
+	next    uint64        // number of the next record, where the format counts
+	partial [2][]byte     // begun lines, without their newline
+	dropped atomic.Uint64 // read while a disk may hold up everything else
+	lost    uint64        // of those dropped, how many the log does not show yet
 	why     string
 	closed  bool
 	job     *job
@@ -155,11 +156,7 @@ func (w *Writer) FlushAt(s log.Stream, at time.Time) {
 }
 
 // Dropped of log.Writer.
-func (w *Writer) Dropped() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.dropped
-}
+func (w *Writer) Dropped() uint64 { return w.dropped.Load() }
 
 // miss counts records that never came this far; the log shows where.
 func (w *Writer) miss(n uint64, why string) {
@@ -170,7 +167,7 @@ func (w *Writer) miss(n uint64, why string) {
 
 // drop counts; w.mu is held.
 func (w *Writer) drop(n uint64, why string) {
-	w.dropped += n
+	w.dropped.Add(n)
 	w.lost += n
 	w.why = why
 }

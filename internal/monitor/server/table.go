@@ -314,9 +314,7 @@ func (t *table) wait(p *process) {
 	p.over = true
 	t.mu.Unlock()
 	p.streams.Drain(drainTime)
-	if dropped := p.streams.Dropped(); dropped > 0 {
-		t.log.Warn("log records were dropped: no space left on the disk", "process", roster.Name(p.id), "records", dropped)
-	}
+	exit.Dropped = p.streams.Dropped()
 	t.exits.Write(monitor.ProcessState{ID: p.id, Started: p.started, Exit: &exit})
 	t.unlist(p)
 	if p.adopted {
@@ -457,7 +455,11 @@ func (t *table) list() []monitor.ProcessState {
 	list := make([]monitor.ProcessState, 0, len(t.processes))
 	for _, p := range t.processes {
 		if p.started.Pid != 0 {
-			list = append(list, monitor.ProcessState{ID: p.id, Started: p.started, Exit: p.exit, Note: p.note})
+			state := monitor.ProcessState{ID: p.id, Started: p.started, Exit: p.exit, Note: p.note}
+			if p.streams != nil {
+				state.Dropped = p.streams.Dropped()
+			}
+			list = append(list, state)
 		}
 	}
 	slices.SortFunc(list, func(a, b monitor.ProcessState) int {
