@@ -153,12 +153,12 @@ func TestRefusalsAndDefaults(t *testing.T) {
 	} {
 		e.Hoy(append(append([]string{"create"}, strings.Fields(opt)...), "busybox")...).Refused(t, 1, want)
 	}
-	e.Must(append([]string{"run", "--name", "a", "--log-opt", "max-file=2", "--label", "l=v", "-e", "V=w", "--log-opt", "labels=l", "--log-opt", "env=V", "--log-opt", "tag={{.Name}}"}, say(3000)...)...)
-	if got := e.Must("inspect", "-f", "{{json .HostConfig.LogConfig}}", "a"); !strings.Contains(got, `"max-size":"10k"`) || !strings.Contains(got, `"max-file":"2"`) {
+	e.Must(append([]string{"run", "--name", "aa", "--log-opt", "max-file=2", "--label", "l=v", "-e", "V=w", "--log-opt", "labels=l", "--log-opt", "env=V", "--log-opt", "tag={{.Name}}"}, say(3000)...)...)
+	if got := e.Must("inspect", "-f", "{{json .HostConfig.LogConfig}}", "aa"); !strings.Contains(got, `"max-size":"10k"`) || !strings.Contains(got, `"max-file":"2"`) {
 		t.Errorf("options are merged with the engine's: %s", got)
 	}
-	engine.Eventually(t, "two files", func() bool { return strings.Join(files(t, e, "a"), " ") == "-local.log -local.log.1.gz" })
-	if got := e.Must("logs", "--details", "--tail", "1", "a"); got != "V=w,l=v,tag=a line 3000" {
+	engine.Eventually(t, "two files", func() bool { return strings.Join(files(t, e, "aa"), " ") == "-local.log -local.log.1.gz" })
+	if got := e.Must("logs", "--details", "--tail", "1", "aa"); got != "V=w,l=v,tag=aa line 3000" {
 		t.Errorf("details: %q", got)
 	}
 	if got := e.Must("info", "-f", "{{.LoggingDriver}}"); got != "local" {
@@ -173,16 +173,16 @@ func TestTheDaemonIsKilledInTheMiddle(t *testing.T) {
 			s := newServer(t, network)
 			e := start(t)
 			const n = 3000
-			e.Must("run", "-d", "--name", "c", "--log-driver", "syslog", "--log-opt", "syslog-address="+s.url(),
+			e.Must("run", "-d", "--name", "ct", "--log-driver", "syslog", "--log-opt", "syslog-address="+s.url(),
 				"busybox", "sh", "-c", fmt.Sprintf("i=1; while [ $i -le %d ]; do echo line $i; i=$((i+1)); [ $((i%%10)) = 0 ] && usleep 5000; done", n))
 			for range 3 {
 				time.Sleep(300 * time.Millisecond) //nolint:forbidigo // lines flow
 				e.Kill()
 				e.Up()
 			}
-			e.Must("wait", "c")
+			e.Must("wait", "ct")
 			arrive(t, s, n)
-			inOrder(t, e.Must("logs", "c"), n)
+			inOrder(t, e.Must("logs", "ct"), n)
 		})
 	}
 }
@@ -193,13 +193,13 @@ func TestAServerThatStandsStill(t *testing.T) {
 	e := start(t)
 	s.stall.Lock()
 	const n = 300_000
-	e.Must(append([]string{"run", "--name", "c", "--log-driver", "syslog", "--log-opt", "syslog-address=" + s.url()}, say(n)...)...)
-	if got := e.Must("logs", "--tail", "1", "c"); got != fmt.Sprintf("line %d", n) {
+	e.Must(append([]string{"run", "--name", "ct", "--log-driver", "syslog", "--log-opt", "syslog-address=" + s.url()}, say(n)...)...)
+	if got := e.Must("logs", "--tail", "1", "ct"); got != fmt.Sprintf("line %d", n) {
 		t.Errorf("logs end with %q while the server stands still", got)
 	}
 	// Neither does it hold up the daemon's end, or the container's removal.
 	begun := time.Now()
-	e.Must("rm", "c")
+	e.Must("rm", "ct")
 	e.Stop()
 	if d := time.Since(begun); d > 5*time.Second {
 		t.Errorf("rm and the daemon's end took %v", d)
@@ -216,15 +216,15 @@ func TestBlockingModeBlocks(t *testing.T) {
 	s.stall.Lock()
 	const n = 200_000
 	line := strings.Repeat("0123456789", 10)
-	e.Must("run", "-d", "--name", "c", "--log-driver", "syslog", "--log-opt", "syslog-address="+s.url(), "--log-opt", "mode=blocking",
+	e.Must("run", "-d", "--name", "ct", "--log-driver", "syslog", "--log-opt", "syslog-address="+s.url(), "--log-opt", "mode=blocking",
 		"--log-opt", "cache-max-size=200k", "--log-opt", "cache-max-file=3",
 		"busybox", "sh", "-c", fmt.Sprintf("seq 1 %d | sed 's/^/%s line /'", n, line))
 	time.Sleep(3 * time.Second) //nolint:forbidigo // it would be done by far
-	if got := e.Must("inspect", "-f", "{{.State.Status}}", "c"); got != "running" {
+	if got := e.Must("inspect", "-f", "{{.State.Status}}", "ct"); got != "running" {
 		t.Errorf("the container is %s: it did not wait", got)
 	}
 	s.stall.Unlock()
-	if got := e.Must("wait", "c"); got != "0" {
+	if got := e.Must("wait", "ct"); got != "0" {
 		t.Errorf("exit %s", got)
 	}
 	if twice := arrive(t, s, n); twice > 0 {
