@@ -12,7 +12,7 @@ var layers = [][]string{
 	{"cmd"},
 	{"internal/daemon"},
 	{"internal/cli", "internal/api", "internal/system", "internal/config", "internal/metrics", "internal/trace"},
-	{"internal/container"},
+	{"internal/container", "internal/doctor"},
 	{"internal/image"},
 	{"internal/network"},
 	{"internal/volume"},

@@ -14,7 +14,7 @@ func Commands(app *cli.App) []*cobra.Command {
 	info, events := newInfo(app), newEvents(app)
 	aliases(info, events)
 	cmds := cli.Common(append(login.Commands(app), newVersion(app), info)...)
-	return append(cmds, events)
+	return append(cmds, events, newDoctor(app))
 }
 
 // Management gives `system` with all its verbs.

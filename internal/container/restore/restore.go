@@ -429,7 +429,8 @@ func wanted(r *record.Record) bool {
 	case container.RestartPolicyUnlessStopped:
 		return !r.State.Stopped
 	case container.RestartPolicyOnFailure:
-		return r.State.ExitCode == lostCode && r.State.Error != "" && !r.State.Stopped
+		most := r.HostConfig.RestartPolicy.MaximumRetryCount
+		return r.State.ExitCode == lostCode && r.State.Error != "" && !r.State.Stopped && (most == 0 || r.RestartCount < most)
 	}
 	return false
 }
