@@ -300,7 +300,7 @@ func TestEventsOutliveTheDaemon(t *testing.T) {
 	e := engine.Start(t)
 	e.Busybox()
 	began := stamp(time.Now())
-	id := e.Must("run", "-d", "--name", "dies", "busybox", "sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; exit 5")
+	id := e.Must("run", "-d", "--name", "dies", "busybox", "sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; sleep 1; exit 5")
 	e.Must("exec", "-d", "dies", "sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; exit 6")
 	for i := range 20 {
 		e.Must("create", "--name", "c"+strconv.Itoa(i), "busybox")
