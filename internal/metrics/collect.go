@@ -90,6 +90,7 @@ var perContainer = []series{
 	of("memory_usage_bytes", "Memory used, with the page cache", level, func(u *sampler.Usage) float64 { return float64(u.MemoryStats.Usage) }),
 	of("memory_limit_bytes", "Memory that may be used: the limit, or what the machine has", level, func(u *sampler.Usage) float64 { return float64(u.MemoryStats.Limit) }),
 	of("oom_kills", "Processes of this run that were killed for want of memory", level, func(u *sampler.Usage) float64 { return float64(u.OOMKills) }),
+	of("log_dropped_total", "Records of this run's output that the log could not take", count, func(u *sampler.Usage) float64 { return float64(u.LogDropped) }),
 	of("pids", "Processes and threads", level, func(u *sampler.Usage) float64 { return float64(u.PidsStats.Current) }),
 	of("io_read_bytes_total", "Bytes read from block devices", count, func(u *sampler.Usage) float64 { return blocks(u.BlkioStats.IoServiceBytesRecursive, "read") }),
 	of("io_write_bytes_total", "Bytes written to block devices", count, func(u *sampler.Usage) float64 { return blocks(u.BlkioStats.IoServiceBytesRecursive, "write") }),

@@ -41,7 +41,7 @@ func (d double) Each(yield func(sampler.Usage)) {
 	yield(sampler.Usage{
 		Record: &record.Record{ID: "abc", Name: "web", Config: &container.Config{Image: "nginx"}, RestartCount: 2,
 			State: record.State{StartedAt: time.Unix(1000, 0)}},
-		StatsResponse: s, OOMKills: 1, Health: &container.Health{Status: container.Healthy},
+		StatsResponse: s, OOMKills: 1, LogDropped: 8, Health: &container.Health{Status: container.Healthy},
 	})
 }
 
@@ -113,7 +113,7 @@ func TestSeries(t *testing.T) {
 		{"hoy_container_io_read_bytes_total", "name=web", 3}, {"hoy_container_io_write_bytes_total", "name=web", 4},
 		{"hoy_container_network_receive_bytes_total", "name=web device=eth0?", 11}, {"hoy_container_network_transmit_dropped_total", "device=eth0?", 12},
 		{"hoy_container_pids", "name=web", 3}, {"hoy_container_restarts_total", "name=web", 2}, {"hoy_container_oom_kills", "name=web", 1},
-		{"hoy_container_start_time_seconds", "name=web", 1000}, {"hoy_container_healthy", "name=web", 1},
+		{"hoy_container_start_time_seconds", "name=web", 1000}, {"hoy_container_log_dropped_total", "name=web", 8}, {"hoy_container_healthy", "name=web", 1},
 	} {
 		labels := strings.Fields(c.labels)
 		for i := range labels {

@@ -234,11 +234,14 @@ type Usage struct {
 	*container.StatsResponse
 	// OOMKills counts processes of this run that were killed for want of memory.
 	OOMKills uint64
-	Health   *container.Health
+	// LogDropped counts records of this run that the log could not take.
+	LogDropped uint64
+	Health     *container.Health
 }
 
 // Each samples every container that runs, once.
 func (s *Sampler) Each(yield func(Usage)) {
+	dropped := s.dropped()
 	for _, e := range s.Index.All() {
 		r, run := e.Record(), e.Run()
 		if run == nil || !r.State.Phase.HasProcess() {
@@ -248,10 +251,30 @@ func (s *Sampler) Each(yield func(Usage)) {
 		if err != nil || got.Read.IsZero() {
 			continue // it has ended, or its group cannot be read: then it has no numbers
 		}
-		u := Usage{Record: r, StatsResponse: got, Health: e.Health()}
+		u := Usage{Record: r, StatsResponse: got, Health: e.Health(), LogDropped: dropped[e.ID]}
 		if n, err := run.Group.OOMKills(); err == nil {
 			u.OOMKills = n
 		}
 		yield(u)
 	}
+}
+
+// askTime bounds the wait for the monitor.
+const askTime = 2 * time.Second
+
+// dropped asks the monitor, which writes the logs. Without its answer nothing is known to be lost.
+func (s *Sampler) dropped() map[string]uint64 {
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	states, err := s.Monitor.List(ctx)
+	if err != nil {
+		s.Log.Warn("the monitor does not tell of dropped log records", "error", err)
+	}
+	all := map[string]uint64{}
+	for _, p := range states {
+		if p.ID.Exec == "" {
+			all[p.ID.Container] = p.Dropped
+		}
+	}
+	return all
 }

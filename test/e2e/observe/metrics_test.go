@@ -102,6 +102,7 @@ func TestMetrics(t *testing.T) {
 		{"hoy_container_pids", "name", "busy", 2, 10},
 		{"hoy_container_network_transmit_bytes_total", "name", "busy", 3000, 1e6},
 		{"hoy_container_restarts_total", "name", "busy", 0, 0},
+		{"hoy_container_log_dropped_total", "name", "busy", 0, 0},
 	} {
 		if got := after.value(t, c.name, c.label, c.of); got < c.low || got > c.high {
 			t.Errorf("%s{%s=%q} is %v, want %v to %v", c.name, c.label, c.of, got, c.low, c.high)
@@ -240,5 +241,22 @@ func TestTraces(t *testing.T) {
 	e.Must("run", "--rm", "busybox", "true")
 	if d := time.Since(began); d > 5*time.Second {
 		t.Errorf("a run takes %v without the collector", d)
+	}
+}
+
+// TestDroppedLogRecordsAreCounted has a container write faster than a tiny
+// buffer is emptied.
+func TestDroppedLogRecordsAreCounted(t *testing.T) {
+	addr := engine.FreeAddress(t)
+	e := engine.Start(t, "--metrics-addr", addr)
+	e.Busybox()
+	e.Must("run", "-d", "--name", "noisy", "--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=1k", "--log-opt", "max-size=1m",
+		"busybox", "sh", "-c", "yes a line of some length | head -n 300000; sleep 1000")
+	engine.Eventually(t, "records are dropped", func() bool {
+		return scrape(t, addr).value(t, "hoy_container_log_dropped_total", "name", "noisy") > 0
+	})
+	e.Must("run", "-d", "--name", "quiet", "busybox", "sleep", "1000")
+	if n := scrape(t, addr).value(t, "hoy_container_log_dropped_total", "name", "quiet"); n != 0 {
+		t.Errorf("%v records of a container that writes nothing", n)
 	}
 }
