@@ -10,7 +10,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -314,7 +313,7 @@ func (f *forwarder) save(last bool) {
 	if f.saved == f.next || f.moved.Load() {
 		return
 	}
-	text := strconv.AppendUint(nil, f.next, 10)
+	text := writer.SentText(f.next)
 	var err error
 	if last || time.Since(f.synced) > syncPace {
 		f.synced = time.Now()

@@ -384,7 +384,7 @@ func TestAStalledServerHoldsNobodyUpAndLosesTheOldestOnly(t *testing.T) {
 	for _, network := range []string{"unix", "tcp", "unixgram"} {
 		t.Run(network, func(t *testing.T) {
 			s := newServer(t, network)
-			to := s.target(t, map[string]string{"cache-max-size": "200k", "cache-max-file": "3"})
+			to := s.target(t, map[string]string{"cache-max-size": "200k", "cache-max-file": "3", "cache-compress": "false"})
 			m := manager(t, Options{})
 			ended := make(chan struct{})
 			w := open(t, to.Log)
@@ -421,7 +421,7 @@ func TestAStalledServerHoldsNobodyUpAndLosesTheOldestOnly(t *testing.T) {
 
 func TestBlockingKeepsAll(t *testing.T) {
 	s := newServer(t, "tcp")
-	to := s.target(t, map[string]string{"cache-max-size": "50k", "cache-max-file": "3", "mode": "blocking"})
+	to := s.target(t, map[string]string{"cache-max-size": "50k", "cache-max-file": "3", "cache-compress": "false", "mode": "blocking"})
 	m := manager(t, Options{})
 	ended := make(chan struct{})
 	w := open(t, to.Log)

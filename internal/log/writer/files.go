@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -93,8 +94,15 @@ func Sent(path string) uint64 {
 		return 0
 	}
 	defer f.Close()
-	var buf [32]byte
+	var buf [64]byte
 	n, _ := f.Read(buf[:])
-	v, _ := strconv.ParseUint(strings.TrimSpace(string(buf[:n])), 10, 64)
+	first, second, _ := strings.Cut(string(buf[:n]), " ")
+	v, err := strconv.ParseUint(first, 10, 64)
+	if err != nil || second != first {
+		return 0 // damaged: all that is there is sent again
+	}
 	return v
 }
+
+// SentText is what Sent reads: the number twice, so that a damaged one shows.
+func SentText(n uint64) []byte { return fmt.Appendf(nil, "%d %d", n, n) }

@@ -121,7 +121,7 @@ func TestAnotherWriterGoesOnWithWhatIsThere(t *testing.T) {
 
 func TestNumbersGoOnWhereTheFilesAreGone(t *testing.T) {
 	cfg := log.Config{Driver: log.Syslog, Path: filepath.Join(t.TempDir(), "x.log")}
-	if err := os.WriteFile(cfg.SentPath(), []byte("77"), 0o600); err != nil {
+	if err := os.WriteFile(cfg.SentPath(), SentText(77), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w, err := open(cfg)
@@ -155,7 +155,7 @@ func TestWhatWasNotForwardedIsKeptAndTheWriterWaits(t *testing.T) {
 	w.mu.Lock()
 	reached := w.next
 	w.mu.Unlock()
-	if err := os.WriteFile(cfg.Sent, fmt.Appendf(nil, "%d", reached), 0o600); err != nil {
+	if err := os.WriteFile(cfg.Sent, SentText(reached), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "goes on", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.next > reached })

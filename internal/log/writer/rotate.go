@@ -5,8 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hoy/internal/log/squeeze"
 )
@@ -176,6 +179,9 @@ func (w *Writer) supersede() {
 	}
 }
 
+// background is the lowest priority there is.
+const background = 19
+
 const tmpMark = ".tmp-"
 
 // compress compresses what is rotated and not yet compressed, in the background; w.mu is held.
@@ -187,6 +193,9 @@ func (w *Writer) compress() {
 	go func() {
 		slot <- struct{}{}
 		defer func() { <-slot }()
+		// The thread ends with the goroutine, so that nothing else is held back.
+		runtime.LockOSThread()
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), background)
 		for w.compressOne() {
 		}
 	}()
