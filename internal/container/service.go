@@ -131,9 +131,7 @@ func (s *Service) NetNS(id string) (*os.File, error) { return s.restorer.NetNS(i
 func (s *Service) LogsDropped(ctx context.Context) (uint64, error) {
 	n := s.core.LogDropped.Load()
 	if s.core.Forward != nil {
-		for _, c := range s.core.Forward.Counts() {
-			n += c.Dropped
-		}
+		n += s.core.Forward.Dropped()
 	}
 	states, err := s.core.Monitor.List(ctx)
 	for _, p := range states {

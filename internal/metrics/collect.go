@@ -1,7 +1,9 @@
 package metrics
 
 import (
+	"context"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +27,7 @@ var (
 	subscribers  = desc("engine_daemon_events_subscribers_total", "The number of current subscribers to events")
 	checks       = desc("engine_daemon_health_checks_total", "The total number of health checks")
 	checksFailed = desc("engine_daemon_health_checks_failed_total", "The total number of failed health checks")
+	logsDropped  = desc("hoy_log_records_dropped_total", "The total number of log records that were not kept or not taken by their server")
 	reads        = desc("hoy_container_stats_reads_total", "How many times the counters of a container were read from the kernel")
 )
 
@@ -32,7 +35,7 @@ var (
 type engine struct{ opt Options }
 
 func (engine) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{engineInfo, engineCPUs, engineMemory, states, eventsTotal, subscribers, checks, checksFailed, reads} {
+	for _, d := range []*prometheus.Desc{engineInfo, engineCPUs, engineMemory, states, eventsTotal, subscribers, checks, checksFailed, logsDropped, reads} {
 		ch <- d
 	}
 }
@@ -60,6 +63,11 @@ func (e engine) Collect(ch chan<- prometheus.Metric) {
 	made, failed := e.opt.Containers.HealthChecks()
 	counter(checks, made)
 	counter(checksFailed, failed)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if n, err := e.opt.Containers.LogsDropped(ctx); err == nil {
+		counter(logsDropped, n)
+	}
 	counter(reads, e.opt.Containers.Reads())
 }
 

@@ -4,6 +4,7 @@
 package metrics
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -24,6 +25,8 @@ type Containers interface {
 	Reads() uint64
 	// HealthChecks is how many were made, and how many of those failed.
 	HealthChecks() (made, failed uint64)
+	// LogsDropped is how many records of logs were dropped.
+	LogsDropped(ctx context.Context) (uint64, error)
 }
 
 // Events is what is needed of the event bus.

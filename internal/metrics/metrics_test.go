@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,7 @@ type double struct{ devices int }
 
 func (double) Counts() (all, running, paused, stopped int) { return 6, 1, 2, 3 }
 func (double) Reads() uint64                               { return 42 }
+func (double) LogsDropped(context.Context) (uint64, error) { return 13, nil }
 func (double) HealthChecks() (made, failed uint64)         { return 9, 4 }
 func (double) Published() uint64                           { return 17 }
 func (double) Subscribers() int                            { return 5 }

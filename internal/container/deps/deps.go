@@ -226,8 +226,8 @@ type Forward interface {
 	Follow(t forward.Target, ended <-chan struct{})
 	// Drain forwards what is left of the log of a container that does not run.
 	Drain(t forward.Target)
-	// Counts is what became of the logs that are forwarded.
-	Counts() []forward.Count
+	// Dropped is how many records were thrown away before their server took them.
+	Dropped() uint64
 	// Forget is told that a container is about to be removed; what is left of its log goes on being sent.
 	Forget(id string)
 }

@@ -72,6 +72,7 @@ type forwarder struct {
 	told    time.Time
 	marks   []mark
 	dropped atomic.Uint64
+	all     *atomic.Uint64 // of the manager
 	sent    atomic.Uint64
 	failing atomic.Bool
 	// moved: the files are another forwarder's now.
@@ -334,6 +335,7 @@ func (f *forwarder) save(last bool) {
 // missed counts records that the files had no room for until they were sent.
 func (f *forwarder) missed(n uint64) {
 	f.dropped.Add(n)
+	f.all.Add(n)
 	f.log.Warn("log records were thrown away before their server took them; mode=blocking would keep them",
 		"container", f.Info.ID(), "driver", f.Log.Driver, "records", n)
 }

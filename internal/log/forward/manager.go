@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hoy/internal/durable"
@@ -31,6 +32,8 @@ type Manager struct {
 	work        sync.WaitGroup
 	stopping    chan struct{}
 	once        sync.Once
+
+	dropped atomic.Uint64
 
 	mu     sync.Mutex
 	active map[string]*forwarder
@@ -94,7 +97,7 @@ func (m *Manager) Drain(t Target) {
 func (m *Manager) start(t Target, ended <-chan struct{}, old *forwarder, after func(drained bool)) {
 	id := t.Info.ContainerID
 	ctx, cancel := context.WithCancel(m.ctx)
-	f := &forwarder{Target: t, log: m.log, socket: m.socket, cancel: cancel, ended: ended, stopping: m.stopping, done: make(chan struct{})}
+	f := &forwarder{Target: t, log: m.log, socket: m.socket, cancel: cancel, ended: ended, stopping: m.stopping, all: &m.dropped, done: make(chan struct{})}
 	m.active[id] = f
 	m.work.Go(func() {
 		defer cancel()
@@ -224,6 +227,9 @@ type Count struct {
 func (f *forwarder) count() Count {
 	return Count{Container: f.Info.ContainerID, Driver: f.Log.Driver, Sent: f.sent.Load(), Dropped: f.dropped.Load(), Failing: f.failing.Load()}
 }
+
+// Dropped is how many records were thrown away before their server took them, since the daemon's start.
+func (m *Manager) Dropped() uint64 { return m.dropped.Load() }
 
 // Counts are those of all containers that were forwarded since the daemon's
 // start and are not removed, by id.
