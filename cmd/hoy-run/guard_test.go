@@ -114,6 +114,7 @@ func TestWithoutAGuardian(t *testing.T) {
 	b := newBox(t)
 	for name, script := range map[string]string{
 		"ends":   "echo one; sleep 0.05; exit 7",
+		"later":  "sleep 1; exit 9",
 		"writes": "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); done; exit 8",
 	} {
 		req := b.request(name, monitor.Stdio{}, "sh", "-c", script)
@@ -132,6 +133,9 @@ func TestWithoutAGuardian(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	if e := b.endOf(t, "writes"); e.Code != 8 && (e.Code != 255 || !strings.Contains(e.Unknown, "exit status unknown")) {
+		t.Errorf("%+v", e)
+	}
+	if e := b.endOf(t, "later"); e.Code != 9 && e.Unknown == "" {
 		t.Errorf("%+v", e)
 	}
 	if now := parentOf(t, b.Pid()); now == guardian || now == 1 {

@@ -163,7 +163,7 @@ func (k *Keeper) Keep(name string, parts map[string]*os.File) error {
 				}
 			})
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, os.ErrClosed) { // a stream may have ended meanwhile
 			m.close()
 			return err
 		}

@@ -163,7 +163,7 @@ func (t *table) fate(p *process) (exit monitor.Exit, err error) {
 		status, known = t.guard.Status(p.number(), fateTime)
 	}
 	if !known && p.pidFD != nil {
-		status, known = reap.Status(p.pidFD)
+		status, known = reap.Status(p.pidFD, p.started.Pid, p.started.StartTime)
 	}
 	if !known {
 		exit.Code, exit.Unknown = unknownCode, "exit status unknown: it ended while its monitor and the monitor's guardian were gone"

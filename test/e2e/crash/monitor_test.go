@@ -144,7 +144,9 @@ func TestMonitorAndDaemonKilled(t *testing.T) {
 	showMonitorLog(t, e)
 	e.Busybox()
 	const lines = 2000
-	e.Must("run", "-d", "--name", "ww", "busybox", "sh", "-c", counter("ww", lines, 9))
+	// It ends when all are back: nobody has what is in a pipe that its last process has left.
+	script := strings.Replace(counter("ww", lines, 9), "; exit", "; sleep 4; exit", 1)
+	e.Must("run", "-d", "--name", "ww", "busybox", "sh", "-c", script)
 	e.Must("run", "-d", "-i", "--name", "input", "busybox", "cat")
 	_ = syscall.Kill(monitorOf(t, e), syscall.SIGKILL)
 	e.Kill()
