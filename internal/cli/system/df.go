@@ -3,6 +3,7 @@ package system
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -45,11 +46,17 @@ func newDiskUsage(app *cli.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			space := ourSpace(cmd.Context(), app)
 			if verbose {
-				return writeVerboseUsage(app.Out, layout, usage)
+				if err := writeVerboseUsage(app.Out, layout, usage); err != nil {
+					return err
+				}
+				if layout == "" || layout == "table" {
+					writeSpace(app.Out, space)
+				}
+				return tellStale(app, space)
 			}
 			rows := usageRows(usage)
-			space := ourSpace(cmd.Context(), app)
 			if space != nil {
 				rows = append(rows, format.Row{
 					"Type": "Engine", "TotalCount": "", "Active": "", "Size": size(space.Engine), "Reclaimable": size(0),
@@ -74,6 +81,16 @@ func ourSpace(ctx context.Context, app *cli.App) *request.Space {
 		return nil
 	}
 	return s
+}
+
+// writeSpace is the last section of df -v.
+func writeSpace(w io.Writer, s *request.Space) {
+	if s == nil {
+		return
+	}
+	fmt.Fprintf(w, "\nEngine space usage: %s, of which %s are kept for removals on a full disk\n", size(s.Engine), size(s.Reserve))
+	fmt.Fprintf(w, "Logs and records of containers: %s\n", size(s.Logs))
+	fmt.Fprintf(w, "Total below %s: %s; %s of %s are free\n", s.DataRoot, size(s.Total), size(s.Free), size(s.Size))
 }
 
 // tellStale says so where the numbers are not of this moment.

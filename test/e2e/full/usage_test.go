@@ -107,6 +107,9 @@ func TestDiskUsageEqualsDu(t *testing.T) {
 		t.Errorf("system df:\n%s", out)
 	}
 	t.Logf("\n%s", out)
+	if out = e.Must("system", "df", "-v"); !strings.Contains(out, "\nEngine space usage: ") || !strings.Contains(out, "\nTotal below "+e.Dir+"/data: ") {
+		t.Errorf("system df -v:\n%s", out)
+	}
 	e.Kill()
 	e.Up()
 	equalsDu(t, e, "after a kill")
