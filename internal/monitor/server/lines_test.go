@@ -67,6 +67,8 @@ func TestNoLineIsLostOrTwice(t *testing.T) {
 	c, dir := dial(t)
 	configs := map[string]log.Config{
 		"json":     {Driver: log.JSONFile},
+		"local":    {Driver: log.Local},
+		"frames":   {Driver: log.Local, MaxSize: 1 << 20, MaxFiles: 10000},
 		"rotating": {Driver: log.JSONFile, MaxSize: 1 << 20, MaxFiles: 10000},
 	}
 	for name, cfg := range configs {
