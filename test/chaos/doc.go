@@ -20,7 +20,8 @@
 //
 // In go test ./test/chaos both take a minute together: one loop, and a sample of
 // the steps. make chaos runs the long form: more loops, of them some with a
-// daemon and a monitor of another version at every start, and all steps.
+// daemon and a monitor of another version at every start, some in which the
+// monitor is killed as well, and all steps.
 //
 // Each loop prints its seed; HOY_CHAOS_SEED=n repeats the choices of one. What
 // the workers choose is the same then, how they fall in time is not.

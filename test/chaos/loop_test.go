@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +24,8 @@ type loop struct {
 	t    *testing.T
 	e    *engine.Engine
 	seed uint64
+	// monitors: they are killed too.
+	monitors bool
 	// life is even while a daemon answers, odd from its death to the next one's first answer.
 	life atomic.Int64
 	left atomic.Int64 // operations
@@ -37,10 +40,12 @@ type loop struct {
 // options of one run.
 type options struct {
 	operations int
-	// upgrade has the monitor become another program in place at every third start, or only once.
+	// handovers is how often the monitor becomes its own program anew, at a start of the daemon.
 	handovers int
 	// other is a directory of binaries of another version, which take turns with the first.
 	other string
+	// monitors has every second kill hit the monitor, every other one of these the daemon as well.
+	monitors bool
 }
 
 const workers = 8
@@ -67,6 +72,11 @@ func TestLoop(t *testing.T) {
 	for i := range 12 {
 		t.Run(strconv.Itoa(i), func(t *testing.T) { run(t, options{operations: 600, handovers: i % 4}) })
 	}
+	t.Run("monitors too", func(t *testing.T) {
+		for i := range 6 {
+			t.Run(strconv.Itoa(i), func(t *testing.T) { run(t, options{operations: 600, monitors: true}) })
+		}
+	})
 	t.Run("other version", func(t *testing.T) {
 		for i := range 4 {
 			t.Run(strconv.Itoa(i), func(t *testing.T) { run(t, options{operations: 600, other: otherVersion(t)}) })
@@ -75,7 +85,7 @@ func TestLoop(t *testing.T) {
 }
 
 func run(t *testing.T, o options) {
-	l := &loop{t: t, seed: seed(t), done: map[string]int{}, cut: map[string]int{}}
+	l := &loop{t: t, seed: seed(t), monitors: o.monitors, done: map[string]int{}, cut: map[string]int{}}
 	t.Logf("HOY_CHAOS_SEED=%d", l.seed)
 	l.e = engine.Start(t)
 	l.left.Store(int64(o.operations))
@@ -139,8 +149,15 @@ func (l *loop) killer(o options, finished <-chan struct{}) (kills int) {
 			return kills
 		}
 		l.life.Add(1)
-		l.e.Kill()
 		kills++
+		if o.monitors && kills%2 == 0 {
+			l.killMonitor()
+			if kills%4 == 0 {
+				l.life.Add(1)
+				continue
+			}
+		}
+		l.e.Kill()
 		if o.handovers > 0 && kills%3 == 2 {
 			o.handovers--
 			l.handover()
@@ -151,6 +168,23 @@ func (l *loop) killer(o options, finished <-chan struct{}) (kills int) {
 		l.e.Up()
 		l.life.Add(1)
 	}
+}
+
+// killMonitor ends the monitor as a crash would, and waits for the next one.
+func (l *loop) killMonitor() {
+	path := l.e.Dir + "/run/monitor.pid"
+	read := func() int {
+		b, _ := os.ReadFile(path)
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+		return pid
+	}
+	old := read()
+	if old <= 1 {
+		l.t.Errorf("%s names no monitor", path)
+		return
+	}
+	_ = syscall.Kill(old, syscall.SIGKILL)
+	engine.Eventually(l.t, "the next monitor", func() bool { now := read(); return now > 0 && now != old })
 }
 
 // handover has the monitor become its own program anew, while no daemon runs.

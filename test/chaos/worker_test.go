@@ -33,6 +33,8 @@ type worker struct {
 	code         int
 	// hard: since its start someone may have ended it.
 	hard, connected bool
+	// unborn are starts that a monitor's death cut off.
+	unborn int
 	// images that commits were answered for.
 	images []string
 }
@@ -139,6 +141,9 @@ func (w *worker) step(to container.ContainerState, args ...string) {
 		w.state = to
 		return
 	}
+	if a.cut && to == container.StateRunning && w.l.monitors {
+		w.unborn++
+	}
 	w.look(to, a.cut)
 }
 
@@ -205,7 +210,7 @@ echo "$u end $C" >>/tally/$T; exit $C`
 func (w *worker) make() {
 	w.n++
 	w.name = fmt.Sprintf("w%d-%d", w.id, w.n)
-	w.tag, w.code, w.hard, w.connected = w.name, 20+w.rnd.IntN(80), false, true
+	w.tag, w.code, w.hard, w.connected, w.unborn = w.name, 20+w.rnd.IntN(80), false, true, 0
 	args := []string{"--name", w.name, "-v", "/anon", "-v", fmt.Sprintf("tally%d:/tally", w.id), "-p", "127.0.0.1::80/udp",
 		"-e", "T=" + w.tag, "-e", fmt.Sprintf("C=%d", w.code), "-e", fmt.Sprintf("N=%d", 20+w.rnd.IntN(300)), "-e", fmt.Sprintf("P=%d", 2000+w.rnd.IntN(10000)),
 		"busybox", "sh", "-c", script}
