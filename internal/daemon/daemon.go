@@ -27,6 +27,7 @@ import (
 	"hoy/internal/container/runtimes"
 	"hoy/internal/container/stats"
 	"hoy/internal/container/wire"
+	"hoy/internal/durable"
 	"hoy/internal/event"
 	"hoy/internal/image"
 	"hoy/internal/log/forward"
@@ -94,6 +95,11 @@ func Run(ctx context.Context, cfg *config.Config, args []string, out io.Writer) 
 		return err
 	}
 	back.Push("unlock data root", func(context.Context) error { return lock.Close() })
+	for _, dir := range []string{"", "image", "image/overlayfs"} {
+		if err := durable.Sweep(filepath.Join(cfg.DataRoot, dir)); err != nil {
+			d.log.Warn("unfinished files of an earlier daemon stay", "error", err)
+		}
+	}
 	if err := writePidfile(cfg.Pidfile); err != nil {
 		return err
 	}

@@ -228,6 +228,10 @@ func (t *Table) apply(state map[key]Forward, r request) error {
 	var err error
 	if !r.all && len(add)+len(remove) > 0 {
 		err = t.change(add, remove)
+		// A forward that stayed would lead to whoever gets the address next.
+		for tries := 0; tries < 3 && passing(err); tries++ {
+			err = t.change(add, remove)
+		}
 	}
 	merged := func() map[key]Forward {
 		m := maps.Clone(next)
@@ -276,6 +280,12 @@ func (t *Table) transaction(fill func(*nftables.Conn, *layout) error) (err error
 		t.hangUp()
 	}
 	return err
+}
+
+// passing says whether the kernel may well do the same in the next moment. The
+// connection is a new one then.
+func passing(err error) bool {
+	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EINTR)
 }
 
 func (t *Table) hangUp() {

@@ -177,7 +177,7 @@ func (e *Engine) LogFile() string { return filepath.Join(e.Dir, "hoyd.log") }
 // Log is the end of the daemon's log.
 func (e *Engine) Log() string {
 	b, _ := os.ReadFile(e.LogFile())
-	return string(b[max(0, len(b)-80000):])
+	return string(b[max(0, len(b)-8000):])
 }
 
 // Kill ends the daemon as a crash would, at once.

@@ -33,6 +33,13 @@ func (c *comparison) directories() {
 	c.same("unfinished content", nil, entries(c.Data+"/image/content/ingest"))
 	c.same("trash", nil, entries(c.Data+"/image/trash"))
 	c.same("temporary files", nil, entries(c.Data+"/tmp"))
+	for _, dir := range []string{"", "/image", "/image/overlayfs"} {
+		for _, file := range entries(c.Data + dir) {
+			if strings.HasPrefix(file, ".") {
+				c.fault("unfinished file %s/%s", dir, file)
+			}
+		}
+	}
 	c.same("records of exits", nil, entries(c.Exec+"/exits"))
 	for _, id := range c.ids {
 		for _, file := range entries(filepath.Join(c.Data, "containers", id)) {
