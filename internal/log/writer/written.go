@@ -9,6 +9,7 @@ import (
 	"hoy/internal/log"
 	"hoy/internal/log/jsonfile"
 	"hoy/internal/log/local"
+	"hoy/internal/log/squeeze"
 )
 
 const (
@@ -26,6 +27,7 @@ func Written(cfg log.Config, s log.Stream, at time.Time) (n int) {
 	for _, path := range []string{cfg.Path, cfg.Path + ".1"} { // it may have rotated
 		f, err := os.Open(path)
 		if err != nil {
+			n += writtenPacked(path+squeeze.Ext, &cfg, s, at)
 			continue
 		}
 		fi, err := f.Stat()
@@ -66,4 +68,33 @@ func writtenFrames(f io.ReaderAt, size int64, s log.Stream, at time.Time) (n int
 		size = begin
 	}
 	return n
+}
+
+// writtenPacked is the same where the rotated file was compressed meanwhile.
+func writtenPacked(path string, cfg *log.Config, s log.Stream, at time.Time) (n int) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	x, ok := squeeze.Open(f)
+	if !ok || len(x.Blocks) == 0 {
+		return 0
+	}
+	first, size := len(x.Blocks)-1, x.Blocks[len(x.Blocks)-1].Size
+	for ; first > 0 && size < lookBack; first-- {
+		size += x.Blocks[first-1].Size
+	}
+	in, err := squeeze.Read(f, x.Blocks[first].Offset)
+	if err != nil {
+		return 0
+	}
+	text, err := io.ReadAll(io.LimitReader(in, size))
+	if err != nil {
+		return 0
+	}
+	if cfg.JSON() {
+		return writtenLines(bytes.NewReader(text), int64(len(text)), cfg, s, at)
+	}
+	return writtenFrames(bytes.NewReader(text), int64(len(text)), s, at)
 }
