@@ -79,7 +79,7 @@ func (w *walker) entry(d *os.File, name string, depth int) error {
 	}
 	var st unix.Stat_t
 	if unix.Fstatat(int(d.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Dev != w.dev {
-		return nil
+		return nil //nolint:nilerr // it went away meanwhile, or is on another file system
 	}
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	if !isDir && st.Nlink > 1 {
