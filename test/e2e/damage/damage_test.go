@@ -42,8 +42,8 @@ var harms = []struct {
 // made says of a file that the engine writes it anew at each start of a
 // container, or that it is the container's own output: damage there costs
 // nothing that could be named. An event log that was emptied is one of an engine
-// in which nothing has happened.
-var made = regexp.MustCompile(`/containers/[0-9a-f]{64}/(hosts|hostname|resolv\.conf|.*\.log.*)$|/engine\.lock$|/events$`)
+// in which nothing has happened; sizes that are not known are counted anew.
+var made = regexp.MustCompile(`/containers/[0-9a-f]{64}/(hosts|hostname|resolv\.conf|.*\.log.*)$|/engine\.lock$|/(events|usage\.json)$`)
 
 // kept lists the files that the engine keeps: not those of containers, layers
 // and volumes, whose content is not the engine's.
@@ -218,8 +218,8 @@ func TestEachFile(t *testing.T) {
 			if err := os.WriteFile(path, good, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if len(got) == 0 {
-				continue // nothing to bring back
+			if len(got) == 0 && !strings.HasSuffix(path, ".db") {
+				continue // nothing to bring back; a database is behind its copy, until it is opened
 			}
 			e.Up()
 			if got := differences(want, seen(e)); len(got) > 0 {
