@@ -130,7 +130,7 @@ func (w *worker) live() {
 }
 
 // ended are refusals of what needs a running container, where it ended by itself.
-var ended = []string{"is not running", "already paused", "is not paused", "exited", "received 404", "received 409"}
+var ended = []string{"is not running", "already paused", "is not paused", "exited", "received 404", "received 409", "find container's process"}
 
 // step goes on to a state by a command, or finds out what became of it.
 func (w *worker) step(to container.ContainerState, args ...string) {
