@@ -11,7 +11,7 @@ import (
 // TestStatusOfAnotherOnesChild: how a process has ended is known without reaping it.
 func TestStatusOfAnotherOnesChild(t *testing.T) {
 	for script, want := range map[string][2]int{"exit 9": {9, 0}, "exit 0": {0, 0}, "kill -TERM $$": {143, 15}} {
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", "read x; "+script)
+		cmd := exec.CommandContext(t.Context(), "busybox", "ash", "-c", "read x; "+script)
 		input, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
