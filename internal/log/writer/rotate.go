@@ -145,7 +145,7 @@ func (w *Writer) shift(keep bool) {
 		_ = os.Rename(w.files.rotated(n-1), w.files.rotated(n))
 		_ = os.Rename(w.files.rotated(n-1)+squeeze.Ext, w.files.rotated(n)+squeeze.Ext)
 	}
-	if w.job != nil {
+	if w.job != nil && w.job.n > 0 { // one that is gone stays so
 		if w.job.n++; w.job.n > last {
 			w.job.n = 0
 		}
@@ -229,11 +229,12 @@ func (w *Writer) compressOne() bool {
 		if tmp != "" {
 			_ = os.Remove(tmp)
 		}
-		if err != nil || w.replaced { // no room, most of all: the next rotation tries again
-			w.job = nil
-			return false
+		if n == 0 && !w.replaced { // rotated away meanwhile: on to the next
+			return true
 		}
-		return n == 0
+		// No room, most of all: the next rotation tries again.
+		w.job = nil
+		return false
 	}
 	_ = os.Remove(w.files.rotated(n))
 	return true
