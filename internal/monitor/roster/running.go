@@ -38,6 +38,9 @@ type Roster struct {
 	dir  string
 	boot string
 	log  *slog.Logger
+	// apart is the directory by a mount that is nowhere: a file opened by it has
+	// a path that begins there, and tells a container nothing of the host's.
+	apart int
 }
 
 // maxRunning bounds a file; notes and attributes of logs are the bulk of it.
@@ -52,7 +55,14 @@ func OpenRoster(dir string, log *slog.Logger) (*Roster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Roster{dir: dir, boot: strings.TrimSpace(string(boot)), log: log}, nil
+	apart, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		log.Warn("containers can see where their pipes are", "error", err)
+		if apart, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+		}
+	}
+	return &Roster{dir: dir, boot: strings.TrimSpace(string(boot)), log: log, apart: apart}, nil
 }
 
 func (r *Roster) path(id monitor.ProcessID, kind string) string {
@@ -81,7 +91,7 @@ func (r *Roster) Pipe(id monitor.ProcessID, output int) (ours, theirs *os.File, 
 		return nil, nil, err
 	}
 	ours = os.NewFile(uintptr(fd), "pipe")
-	fd, err = unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	fd, err = unix.Openat(r.apart, filepath.Base(path), unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		_ = ours.Close()
 		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}

@@ -1,6 +1,7 @@
 package attacks
 
 import (
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +55,9 @@ func TestAStoppedExecHoldsNobodyUp(t *testing.T) {
 	execs.Wait() // they end with the container
 }
 
+// output is a named pipe for the process's own output, in a directory that is nowhere.
+var output = regexp.MustCompile(`^/[0-9a-f]{64}(\.[0-9a-f]{64})?\.[12]$`)
+
 // TestNothingOfTheEngineIsOpen lists what a process inherits.
 func TestNothingOfTheEngineIsOpen(t *testing.T) {
 	e := start(t)
@@ -62,7 +66,7 @@ func TestNothingOfTheEngineIsOpen(t *testing.T) {
 		out := e.Must(append(args, "sh", "-c", "for f in /proc/$$/fd/*; do readlink $f; done; true")...)
 		for line := range strings.Lines(out) {
 			line = strings.TrimSpace(line)
-			if !strings.HasPrefix(line, "pipe:") && line != "/dev/null" && !strings.HasPrefix(line, "/proc/") {
+			if !strings.HasPrefix(line, "pipe:") && !output.MatchString(line) && line != "/dev/null" && !strings.HasPrefix(line, "/proc/") {
 				t.Errorf("%v: %q is open", args, line)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -17,6 +18,11 @@ func spy() {
 	fmt.Println("ready")
 	watch(s.look)
 }
+
+// output is a named pipe of the process's own, in a directory that is nowhere.
+var output = regexp.MustCompile(`^/[0-9a-f]{64}(\.[0-9a-f]{64})?\.[12]$`)
+
+func isPipe(to string) bool { return strings.HasPrefix(to, "pipe:") || output.MatchString(to) }
 
 type watcher struct {
 	mounts, links string
@@ -60,7 +66,7 @@ func (s *watcher) look(pid int) {
 	fds, _ := filepath.Glob(dir + "fd/*")
 	for _, fd := range fds {
 		to, err := os.Readlink(fd)
-		if err == nil && !strings.HasPrefix(to, "pipe:") && !strings.HasPrefix(to, "/bin/") && !strings.HasPrefix(to, "/dev/") {
+		if err == nil && !isPipe(to) && !strings.HasPrefix(to, "/bin/") && !strings.HasPrefix(to, "/dev/") {
 			leak("fd", pid, to)
 		}
 	}

@@ -54,7 +54,7 @@ func tracer(secrets []string) {
 		fds, _ := filepath.Glob(dir + "fd/*")
 		for _, fd := range fds {
 			to, err := os.Readlink(fd)
-			if err == nil && !strings.HasPrefix(to, "pipe:") && !strings.HasPrefix(to, "socket:") && to != "/dev/null" && !strings.HasPrefix(to, "/bin/") {
+			if err == nil && !isPipe(to) && !strings.HasPrefix(to, "socket:") && to != "/dev/null" && !strings.HasPrefix(to, "/bin/") {
 				leak("descriptor", pid, to)
 			}
 		}
