@@ -10,6 +10,7 @@ import (
 	"context"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
 )
 
 type openedKey struct{}
@@ -22,10 +23,27 @@ type below struct{ content.Store }
 // Writer notes the writer that it opens where the caller asked for that.
 func (b below) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	w, err := b.Store.Writer(ctx, opts...)
+	if err != nil && !errdefs.IsUnavailable(err) && !errdefs.IsAlreadyExists(err) {
+		b.abort(ctx, opts)
+	}
 	if opened, ok := ctx.Value(openedKey{}).(*content.Writer); ok && err == nil {
 		*opened = w
 	}
 	return w, err
+}
+
+// abort removes what a writer that could not begin has begun, where nothing was
+// written to it yet.
+func (b below) abort(ctx context.Context, opts []content.WriterOpt) {
+	var w content.WriterOpts
+	for _, opt := range opts {
+		if opt(&w) != nil {
+			return
+		}
+	}
+	if s, err := b.Status(ctx, w.Ref); w.Ref != "" && (err != nil || s.Offset == 0) {
+		_ = b.Abort(context.WithoutCancel(ctx), w.Ref)
+	}
 }
 
 // Above wraps the store that metadata gives.

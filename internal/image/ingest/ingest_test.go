@@ -3,6 +3,8 @@ package ingest
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -42,5 +44,34 @@ func TestANameIsFreeAfterAFailure(t *testing.T) {
 	}
 	if err := w.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAWriterThatCannotBeginLeavesNothing has a directory where one of its files is to be.
+func TestAWriterThatCannotBeginLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	disk, err := local.NewStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := Below(disk).Writer(t.Context(), content.WithRef("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	begun, err := filepath.Glob(dir + "/ingest/*")
+	if err != nil || len(begun) != 1 {
+		t.Fatalf("%q, %v", begun, err)
+	}
+	if err := errors.Join(os.RemoveAll(begun[0]+"/startedat"), os.Mkdir(begun[0]+"/startedat", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Below(disk).Writer(t.Context(), content.WithRef("one")); err == nil {
+		t.Fatal("it began all the same")
+	}
+	if left, _ := filepath.Glob(dir + "/ingest/*"); len(left) > 0 {
+		t.Errorf("left: %q", left)
 	}
 }
