@@ -44,6 +44,9 @@ func statusError(resp *http.Response) error {
 	}
 }
 
+// Content is the verb of Explain for a pull whose manifest is known.
+const Content = "content"
+
 // Explain turns what went wrong with a registry into Docker's words and class.
 func Explain(ref reference.Named, verb string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
@@ -51,6 +54,10 @@ func Explain(ref reference.Named, verb string, err error) error {
 	}
 	if _, ok := errors.AsType[*message](err); ok {
 		return err
+	}
+	resolved := verb == Content
+	if resolved {
+		verb = "pull"
 	}
 	name := reference.FamiliarName(ref)
 	if html, ok := errors.AsType[*HTMLError](err); ok {
@@ -62,6 +69,9 @@ func Explain(ref reference.Named, verb string, err error) error {
 		hasStatus && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
 		return denied(name, verb, status, err)
 	case errdefs.IsNotFound(err), hasStatus && status.StatusCode == http.StatusNotFound:
+		if resolved && !hasStatus { // something of ours
+			return Said(errdefs.ErrUnavailable, err, "pull of %s: %v", name, err)
+		}
 		if verb == "push" {
 			return Said(errdefs.ErrNotFound, err, "push of %s: the registry does not know the repository or what was uploaded: %v", name, registryWords(status, err))
 		}

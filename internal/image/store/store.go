@@ -141,7 +141,7 @@ func (s *Store) assemble(root string) {
 	s.images = metadata.NewImageStore(s.meta)
 	s.leases = metadata.NewLeaseManager(s.meta)
 	s.blobs = &blobs{content: contents, driver: s.driver}
-	s.unpacker = &unpacker{removed: func() { s.Background(func() { s.Discard(context.Background()) }) }, content: contents, snaps: snaps, driver: s.driver, log: s.log}
+	s.unpacker = &unpacker{removed: func() { s.Background(func() { s.Discard(context.Background()) }) }, content: contents, leases: s.leases, snaps: snaps, driver: s.driver, log: s.log}
 	s.sizer = &sizer{blobs: s.blobs, snaps: snaps}
 	s.layers = &layers{root: root, driver: s.driver, leases: s.leases, snaps: snaps, log: s.log, busy: s.unpacker.busy}
 }

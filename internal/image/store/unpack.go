@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -28,6 +29,7 @@ type unpacker struct {
 	// removed is called after a snapshot was removed: its files go with a sweep alone.
 	removed func()
 	content content.Store
+	leases  leases.Manager
 	snaps   snapshots.Snapshotter
 	driver  string
 	log     *slog.Logger
@@ -83,7 +85,9 @@ const (
 )
 
 func (u *unpacker) unpackLayer(ctx context.Context, layer ocispec.Descriptor, diffID, parent, chain digest.Digest, report func(ocispec.Descriptor, UnpackState, int64)) error {
-	if _, err := u.snaps.Stat(ctx, chain.String()); err == nil {
+	if has, err := u.take(ctx, chain); err != nil {
+		return err
+	} else if has {
 		report(layer, UnpackExists, layer.Size)
 		return nil
 	}
@@ -115,6 +119,27 @@ func (u *unpacker) unpackLayer(ctx context.Context, layer ocispec.Descriptor, di
 	}
 	report(layer, UnpackDone, layer.Size)
 	return nil
+}
+
+// take puts a layer that is there under the lease of ctx: nothing else may keep
+// it, when its images are removed just now.
+func (u *unpacker) take(ctx context.Context, chain digest.Digest) (bool, error) {
+	has := func() (bool, error) {
+		_, err := u.snaps.Stat(ctx, chain.String())
+		if errdefs.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	lease, leased := leases.FromContext(ctx)
+	if there, err := has(); err != nil || !there || !leased {
+		return there, err
+	}
+	r := leases.Resource{ID: chain.String(), Type: "snapshots/" + u.driver}
+	if err := u.leases.AddResource(ctx, leases.Lease{ID: lease}, r); err != nil {
+		return false, fmt.Errorf("image store: lease: %w", err)
+	}
+	return has()
 }
 
 // apply unpacks a tar stream onto parent, reads it to its end, and commits the
@@ -162,6 +187,9 @@ func (u *unpacker) apply(ctx context.Context, r io.Reader, parent digest.Digest,
 		}
 		// Somebody else unpacked the same layer meanwhile.
 		defer u.removed()
+		if _, err := u.take(ctx, chain); err != nil {
+			return err
+		}
 		return u.snaps.Remove(ctx, key)
 	}
 	return nil

@@ -48,7 +48,7 @@ func (c *Client) Pull(ctx context.Context, s *store.Store, ref reference.Named, 
 		return ocispec.Descriptor{}, err
 	}
 	target, err := p.run(ctx)
-	return target, remote.Explain(ref, "pull", err)
+	return target, remote.Explain(ref, remote.Content, err)
 }
 
 // Tags lists the tags of a repository at its registry.
@@ -87,7 +87,7 @@ func (p *puller) run(ctx context.Context) (ocispec.Descriptor, error) {
 	resolver := p.session.Resolver()
 	_, target, err := resolver.Resolve(ctx, p.ref.String())
 	if err != nil {
-		return none, err
+		return none, remote.Explain(p.ref, "pull", err)
 	}
 	if p.from, err = resolver.Fetcher(ctx, p.ref.String()); err != nil {
 		return none, err
