@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/events"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -94,6 +95,9 @@ func (x *Execs) claim(ex *exec) error {
 
 func (x *Execs) failed(ex *exec, opt request.ExecStart, cause error) (*request.Stream, error) {
 	code, err, told := core.ExecFailure(ex.req.Cmd[0], cause)
+	if errdefs.IsNotFound(cause) { // the container ended meanwhile
+		err, told = core.Conflict("container %s is not running", ex.container), false
+	}
 	// What the monitor keeps of it is of no use.
 	_ = x.Monitor.Forget(context.Background(), monitor.ProcessID{Container: ex.container, Exec: ex.id})
 	x.end(ex, code, x.Now())

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -16,8 +15,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 
+	"hoy/internal/durable"
 	"hoy/internal/image/decompress"
 	"hoy/internal/image/driver"
 	"hoy/internal/image/tee"
@@ -96,7 +95,7 @@ func (u *unpacker) unpackLayer(ctx context.Context, layer ocispec.Descriptor, di
 		return err
 	}
 	defer ra.Close()
-	src := &countReader{r: content.NewReader(ra), report: func(n int64) { report(layer, UnpackRunning, n) }}
+	src := tee.Count(content.NewReader(ra), func(n int64) { report(layer, UnpackRunning, n) })
 	plain, err := decompress.Stream(src)
 	if err != nil {
 		return err
@@ -178,8 +177,9 @@ func (u *unpacker) apply(ctx context.Context, r io.Reader, parent digest.Digest,
 	if err != nil {
 		return err
 	}
-	if err := syncTree(upper); err != nil {
-		return err
+	// Before a record says that they are whole.
+	if err := durable.SyncAll(upper); err != nil {
+		return fmt.Errorf("image store: %w", err)
 	}
 	if err := u.snaps.Commit(ctx, chain.String(), key); err != nil {
 		if !errdefs.IsAlreadyExists(err) {
@@ -191,21 +191,6 @@ func (u *unpacker) apply(ctx context.Context, r io.Reader, parent digest.Digest,
 			return err
 		}
 		return u.snaps.Remove(ctx, key)
-	}
-	return nil
-}
-
-// syncTree puts a layer's files on disk before a record says that they are
-// whole. One call for the whole file system: a layer has thousands of files,
-// and an fsync of each is a commit of its journal.
-func syncTree(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("image store: sync of a layer: %w", err)
 	}
 	return nil
 }
@@ -266,17 +251,4 @@ func (u *unpacker) WriteLayer(ctx context.Context, parentDiffs []digest.Digest, 
 		return fail(fmt.Errorf("image store: %w", err))
 	}
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: diffID, Size: size}, chain, nil
-}
-
-type countReader struct {
-	r      io.Reader
-	n      int64
-	report func(int64)
-}
-
-func (c *countReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	c.report(c.n)
-	return n, err
 }

@@ -16,11 +16,24 @@ func Gone(pidFD *os.File) error {
 	if err != nil {
 		return err
 	}
-	return raw.Read(func(fd uintptr) bool {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(p, 0)
-		return err == nil && n > 0
-	})
+	return raw.Read(gone)
+}
+
+// IsGone says whether the process behind pidFD has ended.
+func IsGone(pidFD *os.File) bool {
+	raw, err := pidFD.SyscallConn()
+	if err != nil {
+		return true
+	}
+	is := false
+	err = raw.Control(func(fd uintptr) { is = gone(fd) })
+	return is || err != nil
+}
+
+func gone(fd uintptr) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0
 }
 
 // infoTime bounds the wait for another process to reap one that has ended, and

@@ -272,10 +272,16 @@ func (t *table) startExec(req *monitor.StartRequest) (*runtime.Process, error) {
 	}
 	defer dup.Close()
 	req.Exec.TargetFD = dup
+	start := t.starter.StartExec
 	if t.foreign.Holds(req.ID.Container) {
-		return t.foreign.Exec(req.Exec, req.ID.Exec)
+		start = func(e *runtime.Exec) (*runtime.Process, error) { return t.foreign.Exec(e, req.ID.Exec) }
 	}
-	return t.starter.StartExec(req.Exec)
+	child, err := start(req.Exec)
+	// Whatever step it was: the container has gone from under it.
+	if err != nil && reap.IsGone(dup) {
+		return nil, fmt.Errorf("%s is not running: %w: %w", roster.Name(container), err, errdefs.ErrNotFound)
+	}
+	return child, err
 }
 
 // kept is the configuration of a log that is written; nil for none.
