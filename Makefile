@@ -21,7 +21,7 @@ demo: build ## start an engine of its own and run real containers; installs busy
 test: ## all tests, as root; installs what they need (scripts/packages test)
 	@scripts/packages test
 	@$(MAKE) --no-print-directory lint build
-	$(GO) run $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -count=1 -timeout 25m ./...
+	$(GO) run $(GOTESTSUM) --format pkgname --format-hide-empty-pkg $(RERUN) --packages ./... -- -count=1 -timeout 25m
 
 unit: ## the tests that need neither root nor packages beyond Go
 	$(GO) run $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -short $$($(GO) list ./... | grep -v /test/e2e)

@@ -24,8 +24,18 @@ var columns = map[string]*column{}
 var order = []string{"host", "bare", "systemd"}
 
 var titles = map[string]string{
-	"host": "hybrid, cgroupfs", "bare": "version 2, cgroupfs, no systemd",
+	"host": "hybrid, cgroupfs, Linux " + release(), "bare": "version 2, cgroupfs, no systemd",
 	"systemd": "version 2, driver systemd",
+}
+
+// release is the first two numbers of the running kernel's version.
+func release() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "?"
+	}
+	parts := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], ".")
 }
 
 func keep(name string, r *report) { columns[name] = &column{titles[name], r} }
