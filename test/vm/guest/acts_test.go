@@ -102,12 +102,15 @@ func stats(t *testing.T, e *box) {
 	if err := json.Unmarshal([]byte(e.Must("stats", "--no-stream", "--format", "json", name)), &s); err != nil {
 		t.Fatal(err)
 	}
-	for what, ok := range map[string]bool{
-		"memory": strings.HasSuffix(s.MemUsage, " / 64MiB") && !strings.HasPrefix(s.MemUsage, "0B"), "processes": s.PIDs == "1", "processor": strings.HasSuffix(s.CPUPerc, "%"),
-		"io": strings.Contains(s.BlockIO, " / ") && !strings.HasSuffix(s.BlockIO, "/ 0B"),
+	for _, c := range []struct {
+		what string
+		ok   bool
+	}{
+		{"memory", strings.HasSuffix(s.MemUsage, " / 64MiB") && !strings.HasPrefix(s.MemUsage, "0B")}, {"processes", s.PIDs == "1"},
+		{"processor", strings.HasSuffix(s.CPUPerc, "%")}, {"io", strings.Contains(s.BlockIO, " / ") && !strings.HasSuffix(s.BlockIO, "/ 0B")},
 	} {
-		e.sub(t, what, func(t *testing.T, e *box) {
-			if !ok {
+		e.sub(t, c.what, func(t *testing.T, e *box) {
+			if !c.ok {
 				t.Errorf("%+v", s)
 			}
 		})
